@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The environment to struct config.  Nothing else configures the program: not
+ * arguments, not the parameters of a request.  A value that can't be read is
+ * an error that names its variable, never a silent default.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hook.h"
+
+#define MAX_BODY_MAX	((uint64_t)1 << 30)
+
+#define SECRET		"PROTOCOL_HOOK_SECRET"
+#define SECRET_PREVIOUS	"PROTOCOL_HOOK_SECRET_PREVIOUS"
+#define SECRET_FILE	"PROTOCOL_HOOK_SECRET_FILE"
+
+extern char **environ;
+
+/* Bytes, with a suffix of SUFFIXES ("KMG" or a part) for powers of 1024. */
+static int
+size_read(uint64_t *out, const char *s, const char *suffixes)
+{
+	const char *suffix;
+	size_t len = strlen(s);
+	unsigned int shift = 0;
+
+	if (len > 0 && (suffix = strchr(suffixes, s[len - 1])) != NULL) {
+		shift = 10 * (unsigned int)(suffix - suffixes + 1);
+		len--;
+	}
+	if (number_read(out, s, len) != 0 || *out > UINT64_MAX >> shift)
+		return -1;
+	*out <<= shift;
+	return 0;
+}
+
+static const char *
+set_spool(struct config *cfg, const char *value)
+{
+	cfg->spool = value;
+	return *value == '\0' ? "is empty" : NULL;
+}
+
+static const char *
+set_events(struct config *cfg, const char *value)
+{
+	return wanted_read(&cfg->wanted, value);
+}
+
+static const char *
+set_max_body(struct config *cfg, const char *value)
+{
+	uint64_t n;
+
+	if (size_read(&n, value, "KM") == -1 || n == 0 || n > MAX_BODY_MAX)
+		return "is no number of bytes from 1 to 1024M";
+	cfg->max_body = (size_t)n;
+	return NULL;
+}
+
+static const char *
+set_keep_days(struct config *cfg, const char *value)
+{
+	uint64_t n;
+
+	if (number_read(&n, value, strlen(value)) != 0 || n > KEEP_DAYS_MAX)
+		return "is no number of days from 0 to 3650";
+	cfg->keep_days = (unsigned int)n;
+	return NULL;
+}
+
+static const char *
+set_min_free(struct config *cfg, const char *value)
+{
+	if (size_read(&cfg->min_free, value, "KMG") == -1)
+		return "is no number of bytes";
+	return NULL;
+}
+
+/* All that have a default; the keys are read apart. */
+static const struct setting {
+	const char *name, *fallback;
+	const char *(*set)(struct config *, const char *);
+} settings[] = {
+	{ "PROTOCOL_HOOK_SPOOL", SPOOLDIR, set_spool },
+	{ "PROTOCOL_HOOK_EVENTS", "*", set_events },
+	{ "PROTOCOL_HOOK_MAX_BODY", "1M", set_max_body },
+	{ "PROTOCOL_HOOK_KEEP_DAYS", "7", set_keep_days },
+	{ "PROTOCOL_HOOK_MIN_FREE", "64M", set_min_free },
+};
+
+/* A key from the environment; an empty one is none. */
+static const char *
+key_from_env(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value != NULL && *value != '\0' ? value : NULL;
+}
+
+static const char *
+read_keys(struct config *cfg, const char **name)
+{
+	const char *secret = key_from_env(SECRET);
+	const char *previous = key_from_env(SECRET_PREVIOUS);
+
+	cfg->secret_file = getenv(SECRET_FILE);
+	*name = SECRET_FILE;
+	if (cfg->secret_file != NULL && (secret != NULL || previous != NULL))
+		return "can't be set together with a key itself";
+	if (cfg->secret_file != NULL)
+		return keys_read_file(&cfg->keys, cfg->secret_file);
+	*name = SECRET;
+	if (secret == NULL)
+		return "is not set: there is no key";
+	keys_add(&cfg->keys, secret, strlen(secret));
+	if (previous != NULL)
+		keys_add(&cfg->keys, previous, strlen(previous));
+	return NULL;
+}
+
+/* In place: /proc/PID/environ shows the block the process was started with. */
+static void
+wipe_from_env(const char *name)
+{
+	size_t n = strlen(name);
+	char **e;
+
+	for (e = environ; *e != NULL; e++)
+		if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+			wipe(*e + n + 1, strlen(*e + n + 1));
+}
+
+static void
+fail(char error[CONFIG_ERROR_SIZE], const char *name, const char *why)
+{
+	if (error[0] == '\0')
+		snprintf(error, CONFIG_ERROR_SIZE, "%s %s", name, why);
+}
+
+void
+config_read(struct config *cfg)
+{
+	const struct setting *s, *end;
+	const char *name, *value, *why;
+
+	memset(cfg, 0, sizeof(*cfg));
+	if ((why = read_keys(cfg, &name)) != NULL)
+		fail(cfg->key_error, name, why);
+	wipe_from_env(SECRET);
+	wipe_from_env(SECRET_PREVIOUS);
+	end = settings + sizeof(settings) / sizeof(settings[0]);
+	for (s = settings; s < end; s++) {
+		value = getenv(s->name);
+		why = s->set(cfg, value != NULL ? value : s->fallback);
+		if (why != NULL)
+			fail(cfg->error, s->name, why);
+	}
+}
+
+const char *
+config_error(const struct config *cfg)
+{
+	if (cfg->key_error[0] != '\0')
+		return cfg->key_error;
+	return cfg->error[0] != '\0' ? cfg->error : NULL;
+}
+
+const char *
+config_reload(struct config *cfg)
+{
+	struct keys keys = { 0 };
+	const char *why;
+
+	if (cfg->secret_file == NULL)
+		return NULL;
+	if ((why = keys_read_file(&keys, cfg->secret_file)) == NULL) {
+		cfg->keys = keys;
+		cfg->key_error[0] = '\0';
+	}
+	wipe(&keys, sizeof(keys));
+	return why;
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * FastCGI connections: many are waited for at once, and a request is handed on
+ * only when all of it is here, so that libfcgi, which blocks, never waits.  A
+ * slow or silent client costs a slot, never the loop.
+ *
+ * A request that is whole when it is first looked at (nearly all are) stays in
+ * its socket, and libfcgi reads it there.  One that is not is collected in
+ * memory behind a descriptor, and libfcgi reads that instead.
+ */
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <fastcgi.h>
+
+#include "hook.h"
+
+#define SLOTS_MAX	1024
+#define LOOK_SIZE	65536
+#define STOP_SECONDS	5
+#define COLLECT_MAX	64	/* reads from one connection at a time */
+
+static struct connection slots[SLOTS_MAX];
+static struct pollfd fds[2 + SLOTS_MAX];
+static size_t nslots, top, cursor;	/* slots from top on are free */
+static int listen_fd, wake_fd;
+static int64_t stop_at;		/* milliseconds, 0 while we go on */
+static uint64_t body_limit;
+static uint8_t look[LOOK_SIZE];
+
+static int64_t
+milliseconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* A header is complete: how much follows, and is it ours? */
+static void
+record_begins(struct records *r)
+{
+	const FCGI_Header *h = (const FCGI_Header *)r->header;
+	int id = h->requestIdB1 << 8 | h->requestIdB0;
+	size_t content = (size_t)(h->contentLengthB1 << 8 | h->contentLengthB0);
+
+	r->rest = content + h->paddingLength;
+	if (r->id == 0 && h->type == FCGI_BEGIN_REQUEST)
+		r->id = id;
+	r->keep = id != 0 && id == r->id;
+	if (r->keep && h->type == FCGI_STDIN) {
+		/* One record more than is allowed is enough to refuse it. */
+		r->keep = content == 0 || r->body <= body_limit;
+		r->body += content;
+	}
+}
+
+static void
+record_ends(struct records *r)
+{
+	const FCGI_Header *h = (const FCGI_Header *)r->header;
+
+	r->have = 0;
+	if (r->keep && (h->contentLengthB1 | h->contentLengthB0) == 0) {
+		r->params |= h->type == FCGI_PARAMS;
+		r->whole |= h->type == FCGI_STDIN;
+	}
+}
+
+/*
+ * Reads N bytes of records and, unless HELD is -1, copies the request's own
+ * there.  0, or -1 if this is not FastCGI or can't be copied.
+ */
+static int
+records_read(struct records *r, const uint8_t *p, size_t n, int held)
+{
+	size_t part;
+
+	while (n > 0 && !r->whole) {
+		if (r->have < FCGI_HEADER_LEN) {
+			r->header[r->have++] = *p++;
+			n--;
+			if (r->have < FCGI_HEADER_LEN)
+				continue;
+			if (r->header[0] != FCGI_VERSION_1)
+				return -1;
+			record_begins(r);
+			if (held != -1 && r->keep && write(held, r->header,
+			    FCGI_HEADER_LEN) != FCGI_HEADER_LEN)
+				return -1;
+		}
+		part = r->rest < n ? r->rest : n;
+		if (held != -1 && r->keep && part > 0 &&
+		    write(held, p, part) != (ssize_t)part)
+			return -1;
+		p += part;
+		n -= part;
+		r->rest -= part;
+		if (r->rest == 0)
+			record_ends(r);
+	}
+	return 0;
+}
+
+/* A descriptor for a request in memory. */
+static int
+open_held(void)
+{
+#ifdef __linux__
+	return memfd_create("request", MFD_CLOEXEC);
+#else
+	char name[] = "/tmp/protocol-hook.XXXXXXXX";
+	int fd = mkstemp(name);
+
+	if (fd != -1)
+		unlink(name);
+	return fd;
+#endif
+}
+
+int
+connections_open(int listener, int wake, size_t max_body)
+{
+	struct rlimit limit;
+	rlim_t each = 2;	/* a slot's socket, and what it holds */
+	size_t i;
+
+	listen_fd = listener;
+	wake_fd = wake;
+	body_limit = max_body;
+	if (fcntl(listener, F_SETFL, O_NONBLOCK) == -1 ||
+	    getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return -1;
+	if (limit.rlim_cur < 4 * SLOTS_MAX) {
+		limit.rlim_cur = limit.rlim_max < 4 * SLOTS_MAX ?
+		    limit.rlim_max : 4 * SLOTS_MAX;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	nslots = SLOTS_MAX;
+	if (limit.rlim_cur < each * (SLOTS_MAX + GROUP_MAX))
+		nslots = limit.rlim_cur < each * 2 * GROUP_MAX ? GROUP_MAX :
+		    (size_t)(limit.rlim_cur / each) - GROUP_MAX;
+	for (i = 0; i < nslots; i++)
+		slots[i].fd = slots[i].held = -1;
+	return 0;
+}
+
+static void
+end(struct connection *c)
+{
+	if (c->fd != -1)
+		close(c->fd);
+	if (c->held != -1)
+		close(c->held);
+	memset(c, 0, sizeof(*c));
+	c->fd = c->held = -1;
+	while (top > 0 && slots[top - 1].fd == -1)
+		top--;
+}
+
+/*
+ * A slot that is free, or that of the connection that has been waiting longest;
+ * NULL if all have something to do.
+ */
+static struct connection *
+find_slot(void)
+{
+	struct connection *c, *oldest = NULL;
+
+	for (c = slots; c < slots + top; c++) {
+		if (c->fd == -1)
+			return c;
+		if (!c->ready && (oldest == NULL || c->since < oldest->since))
+			oldest = c;
+	}
+	return top < nslots ? &slots[top] : oldest;
+}
+
+static void
+accept_some(void)
+{
+	struct connection *c;
+	size_t n;
+	int fd;
+
+	for (n = 0; n < GROUP_MAX && (c = find_slot()) != NULL; n++) {
+		if ((fd = accept(listen_fd, NULL, NULL)) == -1)
+			return;
+		if (fcntl(fd, F_SETFL, O_NONBLOCK) == -1 ||
+		    fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
+			close(fd);
+			continue;
+		}
+		if (c->fd != -1)
+			end(c);
+		c->fd = fd;
+		c->ready = true;
+		c->since = milliseconds();
+		if (c == &slots[top])
+			top++;
+	}
+}
+
+/* Milliseconds until something is to be done; -1 if only others know. */
+static int
+time_left(void)
+{
+	int64_t now = milliseconds(), first = stop_at, end_of;
+	struct connection *c;
+
+	for (c = slots; c < slots + top; c++) {
+		if (c->ready)
+			return 0;
+		if (c->fd == -1 || c->idle)
+			continue;
+		end_of = c->since + REQUEST_SECONDS * 1000;
+		if (end_of <= now)
+			c->late = c->ready = true;
+		if (first == 0 || end_of < first)
+			first = end_of;
+	}
+	return first == 0 ? -1 : first <= now ? 0 : (int)(first - now);
+}
+
+void
+connections_wait(void)
+{
+	struct connection *c;
+	size_t n = 2;
+	int timeout = time_left();
+
+	fds[0] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
+	fds[1] = (struct pollfd){ .fd = stop_at == 0 ? listen_fd : -1,
+	    .events = POLLIN };
+	/* A free slot's descriptor is -1, which poll passes over. */
+	for (c = slots; c < slots + top; c++)
+		fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
+	if (poll(fds, n, timeout) <= 0)
+		return;
+	for (c = slots, n = 2; c < slots + top; c++)
+		c->ready |= fds[n++].revents != 0;
+	if (fds[1].revents != 0)
+		accept_some();
+}
+
+enum progress { WAITING, WHOLE, GONE };
+
+/* Takes what has come from the socket, up to the end of the request. */
+static enum progress
+collect(struct connection *c)
+{
+	unsigned int i;
+	ssize_t n;
+
+	for (i = 0; i < COLLECT_MAX; i++) {
+		n = recv(c->fd, look, sizeof(look), 0);
+		if (n <= 0)
+			break;
+		if (records_read(&c->records, look, (size_t)n, c->held) == -1)
+			return GONE;
+		if (c->records.whole)
+			return WHOLE;
+	}
+	if (i == COLLECT_MAX) {
+		c->ready = true;	/* others first */
+		return WAITING;
+	}
+	c->cut = n == 0 || (errno != EAGAIN && errno != EINTR);
+	if (!c->cut && !c->late)
+		return WAITING;
+	/* It can be answered if we know what was asked. */
+	return c->records.params ? WHOLE : GONE;
+}
+
+static enum progress
+look_at(struct connection *c)
+{
+	struct records r = { 0 };
+	ssize_t n;
+
+	if (c->held != -1)
+		return collect(c);
+	n = recv(c->fd, look, sizeof(look), MSG_PEEK);
+	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+		return c->late ? GONE : WAITING;
+	if (n <= 0 || records_read(&r, look, (size_t)n, -1) == -1)
+		return GONE;
+	if (r.whole)
+		return WHOLE;
+	if (c->idle)
+		c->since = milliseconds();
+	c->idle = false;
+	if ((c->held = open_held()) == -1)
+		return GONE;
+	return collect(c);
+}
+
+struct connection *
+connections_next(void)
+{
+	struct connection *c;
+	size_t i, n = top;
+
+	for (i = 0; i < n; i++) {
+		c = &slots[cursor++ % n];
+		if (!c->ready)
+			continue;
+		c->ready = false;
+		switch (look_at(c)) {
+		case WAITING:
+			continue;
+		case GONE:
+			end(c);
+			continue;
+		case WHOLE:
+			if (c->held == -1 || lseek(c->held, 0, SEEK_SET) == 0)
+				return c;
+			end(c);
+		}
+	}
+	return NULL;
+}
+
+void
+connection_done(struct connection *c, bool keep)
+{
+	if (!keep || c->cut || c->late) {
+		end(c);
+		return;
+	}
+	if (c->held != -1)
+		close(c->held);
+	c->held = -1;
+	memset(&c->records, 0, sizeof(c->records));
+	c->idle = true;
+	c->since = milliseconds();
+}
+
+void
+connections_stop(void)
+{
+	if (stop_at == 0)
+		stop_at = milliseconds() + STOP_SECONDS * 1000;
+}
+
+bool
+connections_busy(void)
+{
+	struct connection *c;
+
+	if (stop_at != 0 && milliseconds() >= stop_at)
+		return false;
+	for (c = slots; c < slots + top; c++)
+		if (c->fd != -1 && !c->idle)
+			return true;
+	return false;
+}

@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The two doors, CGI (RFC 3875) and FastCGI: a request in, an answer out.
+ *
+ * Both take the same way: judge() follows the table of answers from its first
+ * row to its last, up to the point where only the commit is missing; then the
+ * spool commits, and only then is anything answered.  CGI is a group of one.
+ * Nothing before the proof of the signature depends on the body but its length.
+ */
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include <fcgiapp.h>
+
+#include "hook.h"
+
+#define SMALL_BODY	65536	/* bytes; larger ones get memory of their own */
+#define DRAIN_MAX	(16 << 20)	/* bytes read of what is refused */
+#define TIDY_EACH	2	/* expired files removed for each new one */
+#define TIDY_CGI	8	/* ... and in each group */
+
+struct receiver {
+	struct config *cfg;
+	struct spool spool;
+	const char *fault;	/* why every request gets 500, or NULL */
+	int fault_errno;
+};
+
+extern char **environ;
+
+/* What a web server says of a request */
+
+static bool
+named(const char *param, const char *name, const char **value)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(param, name, n) != 0)
+		return false;
+	*value = param + n;
+	return true;
+}
+
+/* One pass over the parameters: libfcgi's look-up would hide repeated ones. */
+static void
+read_params(struct request *rq, char **params)
+{
+	const char *value;
+
+	for (; *params != NULL; params++) {
+		if (named(*params, "HTTP_X_PROTOCOL_SIGNATURE=", &value)) {
+			rq->signature_repeated = rq->signature != NULL;
+			rq->signature = value;
+		} else if (named(*params, "REQUEST_METHOD=", &value))
+			rq->method = value;
+		else if (named(*params, "CONTENT_LENGTH=", &value))
+			rq->length = value;
+		else if (named(*params, "HTTP_TRANSFER_ENCODING=", &value))
+			rq->encoding = value;
+		else if (named(*params, "REMOTE_ADDR=", &value))
+			rq->remote = value;
+	}
+}
+
+/* Judging */
+
+/* Settles the outcome of a request before its body is looked at. */
+static void
+conclude(struct request *rq, enum outcome outcome, const char *reason,
+    int error)
+{
+	char waste[4096];
+	size_t n = 0;
+	ssize_t r;
+
+	rq->outcome = outcome;
+	rq->reason = reason;
+	rq->error = error;
+	/* Some servers lose an answer that comes before the body is read. */
+	while (n < DRAIN_MAX && !rq->cut && !rq->late &&
+	    (r = rq->read(rq, waste, sizeof(waste))) > 0)
+		n += (size_t)r;
+}
+
+enum length { LENGTH_GIVEN, LENGTH_CHUNKED, LENGTH_NONE, LENGTH_WRONG };
+
+static enum length
+read_length(struct request *rq)
+{
+	const char *s = rq->length;
+
+	/* nginx gives an empty string where it does not know it yet. */
+	if (s == NULL || *s == '\0') {
+		if (rq->encoding == NULL ||
+		    strcasecmp(rq->encoding, "chunked") != 0)
+			return LENGTH_NONE;
+		rq->left = UINT64_MAX;
+		return LENGTH_CHUNKED;
+	}
+	switch (number_read(&rq->left, s, strlen(s))) {
+	case 0:
+		return LENGTH_GIVEN;
+	case ERANGE:
+		rq->left = UINT64_MAX;
+		return LENGTH_GIVEN;
+	default:
+		rq->left = 0;
+		return LENGTH_WRONG;
+	}
+}
+
+/* Up to SIZE bytes, and whether that is all; false if it was refused. */
+static bool
+read_body(struct request *rq, uint8_t *body, size_t size, enum length kind)
+{
+	uint8_t more;
+	ssize_t r = 1;
+
+	while (rq->bytes < size && r > 0) {
+		r = rq->read(rq, body + rq->bytes, size - rq->bytes);
+		rq->bytes += r > 0 ? (size_t)r : 0;
+	}
+	/* libfcgi must see the end, or it is taken for the next request's. */
+	if (r > 0)
+		r = rq->read(rq, &more, 1);
+	if (rq->late)
+		conclude(rq, OUTCOME_TIMEOUT, NULL, 0);
+	else if (r == -1)
+		conclude(rq, OUTCOME_BAD_REQUEST, "the body was cut off", 0);
+	else if (r > 0 && kind == LENGTH_CHUNKED)
+		conclude(rq, OUTCOME_TOO_LARGE, NULL, 0);
+	else if (r > 0)
+		conclude(rq, OUTCOME_BAD_REQUEST,
+		    "the body is longer than CONTENT_LENGTH", 0);
+	else if (rq->bytes < size && kind == LENGTH_GIVEN)
+		conclude(rq, OUTCOME_BAD_REQUEST,
+		    "the body is shorter than CONTENT_LENGTH", 0);
+	else
+		return true;
+	return false;
+}
+
+/* Why it is not proven who sent it, or NULL. */
+static const char *
+check_signature(struct receiver *rv, struct request *rq, const uint8_t *body)
+{
+	uint8_t signature[DIGEST_SIZE];
+
+	if (rq->signature == NULL)
+		return "no signature";
+	if (rq->signature_repeated)
+		return "more than one signature";
+	if (signature_decode(signature, rq->signature) == -1)
+		return "the signature is not 64 hex digits";
+	rq->key = keys_verify(&rv->cfg->keys, signature, body, rq->bytes);
+	return rq->key == 0 ? "the signature is wrong" : NULL;
+}
+
+static void
+take(struct receiver *rv, struct request *rq, const uint8_t *body)
+{
+	struct delivery *d = &rq->delivery;
+
+	rq->taken = true;
+	d->event = rq->has_event ? &rq->event : NULL;
+	spool_take(&rv->spool, d, body, rq->bytes, false);
+	if (d->state != SPOOL_BUSY)
+		return;
+	/* Nobody may wait for a lock while holding others. */
+	spool_commit(&rv->spool);
+	spool_take(&rv->spool, d, body, rq->bytes, true);
+}
+
+static void
+judge_body(struct receiver *rv, struct request *rq, const uint8_t *body)
+{
+	const struct json_text text = { body, rq->bytes };
+	bool nomem = false;
+	const char *why;
+
+	if ((why = check_signature(rv, rq, body)) != NULL) {
+		conclude(rq, OUTCOME_UNAUTHORIZED, why, 0);
+		return;
+	}
+	/* From here on the body is known to be Protocol's. */
+	rq->reason = event_read(&rq->event, text, &nomem);
+	if (nomem) {
+		conclude(rq, OUTCOME_UNAVAILABLE, "read the event", ENOMEM);
+		return;
+	}
+	rq->has_event = rq->reason == NULL;
+	if (rq->has_event && !event_wanted(&rv->cfg->wanted, &rq->event))
+		conclude(rq, OUTCOME_IGNORED, NULL, 0);
+	else
+		take(rv, rq, body);
+}
+
+static void
+judge_post(struct receiver *rv, struct request *rq, enum length kind)
+{
+	static uint8_t small[SMALL_BODY];
+	size_t size = rv->cfg->max_body;
+	uint8_t *body = small;
+
+	if (kind == LENGTH_GIVEN)
+		size = (size_t)rq->left;
+	if (size > sizeof(small)) {
+		body = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (body == MAP_FAILED) {
+			conclude(rq, OUTCOME_UNAVAILABLE, "memory", errno);
+			return;
+		}
+	}
+	if (read_body(rq, body, size, kind))
+		judge_body(rv, rq, body);
+	if (body != small)
+		munmap(body, size);
+}
+
+/* The table of answers, row by row. */
+static void
+judge(struct receiver *rv, struct request *rq)
+{
+	enum length kind = read_length(rq);
+	const char *method = rq->method != NULL ? rq->method : "";
+
+	if (rv->fault != NULL)
+		conclude(rq, OUTCOME_MISCONFIGURED, rv->fault,
+		    rv->fault_errno);
+	else if (rq->late)
+		conclude(rq, OUTCOME_TIMEOUT, NULL, 0);
+	else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+		conclude(rq, rv->spool.low ? OUTCOME_UNAVAILABLE :
+		    OUTCOME_READY, NULL, 0);
+	else if (strcmp(method, "POST") != 0)
+		conclude(rq, OUTCOME_BAD_METHOD, NULL, 0);
+	else if (kind == LENGTH_NONE)
+		conclude(rq, OUTCOME_NO_LENGTH, NULL, 0);
+	else if (kind == LENGTH_WRONG)
+		conclude(rq, OUTCOME_BAD_REQUEST,
+		    "CONTENT_LENGTH is no number", 0);
+	else if (kind == LENGTH_GIVEN && rq->left > rv->cfg->max_body)
+		conclude(rq, OUTCOME_TOO_LARGE, NULL, 0);
+	else
+		judge_post(rv, rq, kind);
+}
+
+/* After the commit: what the spool says is what is answered. */
+static void
+settle(struct request *rq)
+{
+	const struct delivery *d = &rq->delivery;
+
+	if (!rq->taken)
+		return;
+	if (d->step != NULL) {
+		rq->reason = d->step;
+		rq->error = d->error;
+	}
+	if (d->state == SPOOL_STORED || d->state == SPOOL_DUPLICATE)
+		rq->outcome = !rq->has_event ? OUTCOME_REJECTED :
+		    d->state == SPOOL_STORED ? OUTCOME_STORED :
+		    OUTCOME_DUPLICATE;
+	else
+		rq->outcome = OUTCOME_UNAVAILABLE;
+}
+
+/* Whether requests can be taken at all, asked anew for each group. */
+static void
+check(struct receiver *rv)
+{
+	rv->fault_errno = 0;
+	if ((rv->fault = config_error(rv->cfg)) != NULL)
+		return;
+	errno = 0;
+	rv->fault = spool_check(&rv->spool);
+	rv->fault_errno = errno;
+}
+
+static void
+open_receiver(struct receiver *rv, struct config *cfg)
+{
+	memset(rv, 0, sizeof(*rv));
+	rv->cfg = cfg;
+	spool_init(&rv->spool, cfg);
+}
+
+/* Where log lines go */
+
+/* Not if it was closed, or leads to /dev/null as under spawn-fcgi. */
+static bool
+stderr_is_read(void)
+{
+	struct stat err, null;
+
+	if (fstat(STDERR_FILENO, &err) == -1 ||
+	    (fcntl(STDERR_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return false;
+	return !S_ISCHR(err.st_mode) || stat("/dev/null", &null) == -1 ||
+	    err.st_rdev != null.st_rdev;
+}
+
+/* CGI */
+
+/* Never past CONTENT_LENGTH: some servers keep the pipe open. */
+static ssize_t
+cgi_read(struct request *rq, void *buf, size_t n)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	struct timespec now;
+	int64_t left;
+	ssize_t r;
+
+	if (n > rq->left)
+		n = (size_t)rq->left;
+	if (n == 0)
+		return 0;
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left = REQUEST_SECONDS - (now.tv_sec - rq->began.tv_sec);
+		if (left <= 0 || poll(&in, 1, (int)left * 1000) == 0) {
+			rq->late = true;
+			return -1;
+		}
+		r = read(STDIN_FILENO, buf, n);
+	} while (r == -1 && (errno == EINTR || errno == EAGAIN));
+	if (r == -1)
+		rq->cut = true;
+	else if (rq->left != UINT64_MAX)
+		rq->left -= (uint64_t)r;
+	return r;
+}
+
+/* Both may be one file, and the log must not get into the answer. */
+static bool
+stderr_is_stdout(void)
+{
+	struct stat out, err;
+
+	return fstat(STDOUT_FILENO, &out) == -1 ||
+	    fstat(STDERR_FILENO, &err) == -1 ||
+	    (out.st_dev == err.st_dev && out.st_ino == err.st_ino);
+}
+
+int
+gateway_cgi(struct config *cfg)
+{
+	static struct request rq;
+	static struct receiver rv;
+	char answer[ANSWER_SIZE], line[LOG_SIZE];
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	clock_gettime(CLOCK_MONOTONIC, &rq.began);
+	rq.read = cgi_read;
+	read_params(&rq, environ);
+	open_receiver(&rv, cfg);
+	check(&rv);
+	judge(&rv, &rq);
+	spool_commit(&rv.spool);
+	settle(&rq);
+	/* One write: some servers turn a cut answer into a 200. */
+	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
+	if (stderr_is_read() && !stderr_is_stdout())
+		write_all(STDERR_FILENO, line, reply_log(line, &rq));
+	spool_tidy(&rv.spool, TIDY_CGI);
+	return status == 0 ? 0 : 1;
+}
+
+/* FastCGI */
+
+struct fcgi_request {
+	struct request rq;	/* first: fcgi_read() finds us by it */
+	FCGX_Request fcgi;
+	struct connection *c;
+	bool keep;
+};
+
+static struct fcgi_request group[GROUP_MAX];
+static volatile sig_atomic_t stop, reload;
+static int wake[2];
+
+static void
+on_signal(int sig)
+{
+	int saved = errno;
+
+	if (sig == SIGHUP)
+		reload = 1;
+	else
+		stop = 1;
+	(void)!write(wake[1], "", 1);
+	errno = saved;
+}
+
+/* Signals end the wait in poll, through a pipe, and nothing else. */
+static int
+catch_signals(void)
+{
+	static const int caught[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP };
+	struct sigaction sa = { .sa_handler = on_signal,
+	    .sa_flags = SA_RESTART };
+	size_t i;
+
+	if (pipe(wake) == -1)
+		return -1;
+	for (i = 0; i < 2; i++)
+		if (fcntl(wake[i], F_SETFL, O_NONBLOCK) == -1 ||
+		    fcntl(wake[i], F_SETFD, FD_CLOEXEC) == -1)
+			return -1;
+	sigemptyset(&sa.sa_mask);
+	for (i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+		if (sigaction(caught[i], &sa, NULL) == -1)
+			return -1;
+	return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -1 : 0;
+}
+
+static void
+answer_signals(struct config *cfg)
+{
+	char waste[64], line[LOG_SIZE];
+	const char *why;
+	int n;
+
+	while (read(wake[0], waste, sizeof(waste)) > 0)
+		;
+	if (!reload)
+		return;
+	reload = 0;
+	why = config_reload(cfg);
+	n = snprintf(line, sizeof(line), why == NULL ? "result=reloaded\n" :
+	    "result=reload_failed reason=\"PROTOCOL_HOOK_SECRET_FILE %s\"\n",
+	    why);
+	write_all(STDERR_FILENO, line, (size_t)n);
+}
+
+static ssize_t
+fcgi_read(struct request *rq, void *buf, size_t n)
+{
+	FCGX_Request *fcgi = &((struct fcgi_request *)rq)->fcgi;
+	int want = n < INT32_MAX ? (int)n : INT32_MAX;
+	int got = FCGX_GetStr(buf, want, fcgi->in);
+
+	/* A body that was cut off looks like the end of one, but for this. */
+	if (got < want && FCGX_GetError(fcgi->in) != 0) {
+		rq->cut = true;
+		return -1;
+	}
+	return got;
+}
+
+/*
+ * Hands the connection to libfcgi, which takes one that it has not accepted
+ * itself if ipcFd and keepConnection are set; with detached it closes it, if
+ * need be, without waiting for the peer.  false if it was no request.
+ */
+static bool
+begin(struct fcgi_request *r, struct connection *c)
+{
+	struct request *rq = &r->rq;
+
+	memset(r, 0, sizeof(*r));
+	FCGX_InitRequest(&r->fcgi, -1, 0);
+	r->fcgi.ipcFd = c->held != -1 ? c->held : c->fd;
+	r->fcgi.keepConnection = 1;
+	r->fcgi.detached = 1;
+	if (FCGX_Accept_r(&r->fcgi) != 0) {
+		*(c->held != -1 ? &c->held : &c->fd) = -1;
+		connection_done(c, false);
+		return false;
+	}
+	r->c = c;
+	r->keep = r->fcgi.keepConnection != 0;
+	clock_gettime(CLOCK_MONOTONIC, &rq->began);
+	rq->read = fcgi_read;
+	rq->late = c->late;
+	read_params(rq, r->fcgi.envp);
+	return true;
+}
+
+static void
+finish(struct fcgi_request *r, bool log_to_server)
+{
+	char answer[ANSWER_SIZE], line[LOG_SIZE];
+	FCGX_Request *fcgi = &r->fcgi;
+	int answer_size = (int)reply_answer(answer, &r->rq);
+	size_t line_size = reply_log(line, &r->rq);
+
+	if (log_to_server)
+		FCGX_PutStr(line, (int)line_size, fcgi->err);
+	FCGX_PutStr(answer, answer_size, fcgi->out);
+	fcgi->ipcFd = r->c->fd;		/* it may have read from c->held */
+	fcgi->keepConnection = 1;	/* connection_done() closes it */
+	fcgi->detached = 1;
+	FCGX_Finish_r(fcgi);
+	if (fcgi->ipcFd == -1)		/* ... unless writing failed */
+		r->c->fd = -1;
+	connection_done(r->c, r->keep && r->c->fd != -1);
+	if (!log_to_server)
+		write_all(STDERR_FILENO, line, line_size);
+}
+
+/* Gather, commit, answer. */
+static void
+serve_group(struct receiver *rv, bool log_to_server)
+{
+	struct connection *c;
+	size_t i, n = 0;
+
+	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
+		if (n == 0)
+			check(rv);
+		if (begin(&group[n], c))
+			judge(rv, &group[n++].rq);
+	}
+	spool_commit(&rv->spool);
+	for (i = 0; i < n; i++) {
+		settle(&group[i].rq);
+		finish(&group[i], log_to_server);
+	}
+	if (n > 0)
+		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
+}
+
+int
+gateway_fastcgi(struct config *cfg, int listener)
+{
+	static struct receiver rv;
+	bool log_to_server = !stderr_is_read();
+
+	/* Our handlers before FCGX_Init(), which keeps what it finds. */
+	if (catch_signals() == -1 || FCGX_Init() != 0 ||
+	    connections_open(listener, wake[0], cfg->max_body) == -1) {
+		perror("protocol-hook");
+		return 1;
+	}
+	open_receiver(&rv, cfg);
+	while (!stop || connections_busy()) {
+		connections_wait();
+		answer_signals(cfg);
+		serve_group(&rv, log_to_server);
+		if (stop)
+			connections_stop();
+	}
+	return 0;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Everything the rooms of protocol-hook share, grouped by the file that
+ * provides it.  A request goes through them in this order: gateway.c takes it
+ * from the web server, verify.c proves who sent it, events.c (json.c) says what
+ * it is, spool.c makes it safe on disk, reply.c answers and logs.
+ */
+#ifndef HOOK_H
+#define HOOK_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <nettle/hmac.h>
+
+#ifndef VERSION
+#define VERSION "unknown"
+#endif
+#ifndef SPOOLDIR
+#define SPOOLDIR "/var/spool/protocol-hook"
+#endif
+
+#define DIGEST_SIZE	SHA256_DIGEST_SIZE
+#define DIGEST_HEX	(2 * DIGEST_SIZE)
+
+/* util.c: what more than one room needs */
+
+/* Decimal digits only; 0, or EINVAL, or ERANGE. */
+int number_read(uint64_t *, const char *, size_t len);
+/* All N bytes, also after a short write or a signal; 0, or -1 with errno. */
+int write_all(int fd, const void *, size_t n);
+/* Lower-case hex, NUL-terminated. */
+void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* Overwrites memory that held a key. */
+void wipe(void *, size_t);
+
+/* verify.c: keys, signatures, digests */
+
+#define KEYS_MAX	8	/* keys accepted at the same time */
+
+struct keys {
+	unsigned int n;
+	struct hmac_sha256_ctx hmac[KEYS_MAX];
+};
+
+/* NULL, or why the key was not taken.  The caller wipes KEY. */
+const char *keys_add(struct keys *, const char *key, size_t len);
+/* One key a line, the current one first; NULL, or why not. */
+const char *keys_read_file(struct keys *, const char *path);
+/* Exactly 64 hex digits of either case, NUL-terminated; 0 or -1. */
+int signature_decode(uint8_t signature[DIGEST_SIZE], const char *text);
+/*
+ * HMAC-SHA256 (RFC 2104) of BODY under each key, compared in constant time:
+ * 0 if none signed it, else 1 for the current key, 2 for the one before, ...
+ */
+unsigned int keys_verify(struct keys *, const uint8_t signature[DIGEST_SIZE],
+    const uint8_t *body, size_t len);
+/* SHA-256 (FIPS 180-4) of BODY. */
+void body_digest(uint8_t digest[DIGEST_SIZE], const uint8_t *body, size_t len);
+
+/* json.c: is it JSON? */
+
+#define JSON_DEPTH_MAX	32	/* the least that common readers take */
+
+struct json_text {
+	const uint8_t *s;
+	size_t n;
+};
+
+/* Called for each member of the outermost object, in order. */
+typedef void json_member(void *arg, struct json_text name,
+    struct json_text value);
+
+/*
+ * Whether TEXT is one whole JSON object (RFC 8259) in UTF-8, nested at most
+ * JSON_DEPTH_MAX deep.  Allocates nothing.
+ */
+bool json_recognise(struct json_text text, json_member *, void *arg);
+
+/* events.c: what a body says */
+
+#define EVENT_TEXT_MAX	128	/* bytes kept of a type or id */
+#define EVENT_RESOURCES	5
+#define EVENT_ACTIONS	3
+#define EVENT_TYPES	(EVENT_RESOURCES * EVENT_ACTIONS)
+
+struct event {
+	char type[EVENT_TEXT_MAX + 1];
+	char id[EVENT_TEXT_MAX + 1];
+	int resource;		/* index, -1 if it is none of Protocol's */
+	int known;		/* index among the 15 types, or -1 */
+};
+
+struct wanted {
+	bool all;
+	bool resource[EVENT_RESOURCES];
+	bool type[EVENT_TYPES];
+};
+
+/* NULL, or why BODY is no Protocol event; NULL with *NOMEM set on ENOMEM. */
+const char *event_read(struct event *, struct json_text body, bool *nomem);
+/* A list of types, RESOURCE.* or *; NULL, or why it can't be read. */
+const char *wanted_read(struct wanted *, const char *list);
+bool event_wanted(const struct wanted *, const struct event *);
+/* RESOURCE.ACTION of index I (0 to EVENT_TYPES - 1). */
+void event_name(char name[EVENT_TEXT_MAX + 1], unsigned int i);
+
+/* config.c: the environment */
+
+#define CONFIG_ERROR_SIZE	256
+#define KEEP_DAYS_MAX		3650
+
+struct config {
+	struct keys keys;
+	const char *secret_file;	/* or NULL */
+	const char *spool;
+	struct wanted wanted;
+	size_t max_body;		/* bytes */
+	unsigned int keep_days;
+	uint64_t min_free;		/* bytes */
+	char key_error[CONFIG_ERROR_SIZE];	/* "" if there is a key */
+	char error[CONFIG_ERROR_SIZE];		/* "" if the rest is right */
+};
+
+/* Reads every variable and wipes the keys from the environment. */
+void config_read(struct config *);
+/* NULL, or which variable can't be used and why. */
+const char *config_error(const struct config *);
+/* Reads the secret file again; NULL, or why the old keys stay. */
+const char *config_reload(struct config *);
+
+/* spool.c: safe on disk */
+
+#define DAY_SIZE	sizeof("YYYY-MM-DD")
+#define NAME_TEXT_MAX	64	/* bytes of TYPE and of ID in a name */
+#define NAME_SIZE	sizeof("YYYYMMDDTHHMMSS.uuuuuuZ.") + \
+			    2 * NAME_TEXT_MAX + sizeof("..json")
+#define GROUP_MAX	64	/* deliveries that share their flushes */
+
+enum spool_state {
+	SPOOL_PENDING,		/* written, to be committed */
+	SPOOL_STORED,
+	SPOOL_DUPLICATE,
+	SPOOL_BUSY,		/* an equal body is under way: try later */
+	SPOOL_FAILED		/* step and error say why */
+};
+
+struct delivery {
+	const struct event *event;	/* NULL: it goes to rejected/ */
+	enum spool_state state;
+	uint8_t digest[DIGEST_SIZE];
+	char hex[DIGEST_HEX + 1];
+	char day[DAY_SIZE];		/* of the archive, UTC */
+	char name[NAME_SIZE];		/* where it was linked to, or "" */
+	int fd;				/* until it is flushed, or -1 */
+	bool adopted;			/* a killed process had linked it */
+	const char *step;		/* what failed, or NULL ... */
+	int error;			/* ... and its errno */
+};
+
+struct spool {
+	const char *path;
+	unsigned int keep_days;
+	uint64_t min_free;
+	int dir, new, archive, rejected, lock;	/* descriptors, or -1 */
+	bool own_fs;			/* nothing else is on its device */
+	bool low;			/* too little space to take more */
+	uint64_t last;			/* microseconds of the newest name */
+	struct delivery *group[GROUP_MAX];	/* pending */
+	size_t n;
+	/* what archive/ holds: see spool.c */
+	char today[DAY_SIZE], yesterday[DAY_SIZE], oldest[DAY_SIZE];
+	char expired[DAY_SIZE];		/* to be removed, or "" */
+	char day[KEEP_DAYS_MAX + 2][DAY_SIZE];
+	size_t days;
+	time_t listed, changed;
+};
+
+void spool_init(struct spool *, const struct config *);
+/*
+ * Opens the spool, or sees that what is open is still what its path names.
+ * NULL, or why it is not usable.  To be called before each group.
+ */
+const char *spool_check(struct spool *);
+/*
+ * Writes BODY where no reader sees it and adds DELIVERY to the group, unless
+ * the same bytes were taken before: state is anything but SPOOL_STORED then.
+ * WAIT some seconds for a process that has an equal body under way.
+ */
+void spool_take(struct spool *, struct delivery *, const uint8_t *body,
+    size_t len, bool wait);
+/* Makes the group durable, then visible; sets each delivery's state. */
+void spool_commit(struct spool *);
+/* Removes up to N expired files from the archive. */
+void spool_tidy(struct spool *, size_t n);
+
+/* reply.c: answers and log lines */
+
+enum outcome {
+	OUTCOME_READY,
+	OUTCOME_STORED,
+	OUTCOME_DUPLICATE,
+	OUTCOME_IGNORED,
+	OUTCOME_BAD_REQUEST,
+	OUTCOME_UNAUTHORIZED,
+	OUTCOME_BAD_METHOD,
+	OUTCOME_TIMEOUT,
+	OUTCOME_NO_LENGTH,
+	OUTCOME_TOO_LARGE,
+	OUTCOME_REJECTED,
+	OUTCOME_MISCONFIGURED,
+	OUTCOME_UNAVAILABLE
+};
+
+#define ANSWER_SIZE	2048
+#define LOG_SIZE	2048
+
+struct request {
+	/* what the web server says: gateway.c */
+	const char *method, *length, *encoding, *signature, *remote;
+	bool signature_repeated;
+	ssize_t (*read)(struct request *, void *, size_t);
+	uint64_t left;			/* bytes of the body to come */
+	bool cut;			/* its connection ended, or ... */
+	bool late;			/* ... it took too long */
+	struct timespec began;		/* CLOCK_MONOTONIC */
+	/* what became of it */
+	enum outcome outcome;
+	const char *reason;		/* for the log, or NULL */
+	int error;			/* errno beside the reason, or 0 */
+	size_t bytes;			/* of the body */
+	unsigned int key;		/* which key signed it, 0 for none */
+	bool has_event;
+	struct event event;
+	bool taken;			/* the spool decides its outcome */
+	struct delivery delivery;
+};
+
+/* The CGI response (RFC 3875, 6); returns its length in bytes. */
+size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
+/* One logfmt line with its newline; returns its length in bytes. */
+size_t reply_log(char line[LOG_SIZE], const struct request *);
+
+/* connections.c: FastCGI connections */
+
+#define REQUEST_SECONDS	60	/* for a request to arrive */
+
+/* How far a request was read: FastCGI specification, 3.3. */
+struct records {
+	uint8_t header[8];	/* of the record under way */
+	size_t have;		/* bytes of the header */
+	size_t rest;		/* bytes of content and padding to come */
+	int id;			/* of the request, 0 before it begins */
+	bool keep;		/* the record is part of it */
+	bool params, whole;	/* all parameters, all of it were seen */
+	uint64_t body;		/* bytes of its body */
+};
+
+struct connection {
+	int fd;			/* -1: the slot is free */
+	int held;		/* what came of a request so far, or -1 */
+	struct records records;	/* ... and how far that is */
+	bool ready;		/* to be looked at */
+	bool idle;		/* kept, and no request has begun */
+	bool cut, late;		/* there will be no more of it */
+	int64_t since;		/* milliseconds, CLOCK_MONOTONIC */
+};
+
+/* Requests from LISTENER; WAKE becomes readable on a signal.  0 or -1. */
+int connections_open(int listener, int wake, size_t max_body);
+/* Waits until there is something to do. */
+void connections_wait(void);
+/*
+ * The next connection with a request that libfcgi can read without waiting,
+ * or NULL.  It is the caller's until connection_done().
+ */
+struct connection *connections_next(void);
+void connection_done(struct connection *, bool keep);
+/* Accepts no more; what has begun to arrive gets some seconds to do so. */
+void connections_stop(void);
+/* Whether anything has begun to arrive, and still may. */
+bool connections_busy(void);
+
+/* gateway.c: the two doors */
+
+/* One request from the environment and standard input; the exit status. */
+int gateway_cgi(struct config *);
+/* Requests from a listening socket until SIGTERM; the exit status. */
+int gateway_fastcgi(struct config *, int listener);
+
+/* commands.c: for people */
+
+int command(int argc, char **argv);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * protocol-hook: receives the webhooks of the Protocol API, as CGI or FastCGI.
+ *
+ * main: how was it started?  Everything else is in the rooms that hook.h
+ * lists; protocol-hook(8) is the specification.
+ */
+#include <sys/socket.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hook.h"
+
+#define LISTEN_FD	3	/* sd_listen_fds(3): the first of them */
+
+/*
+ * A file of ours must never get the number of a standard stream that was
+ * closed: an answer or a log line would be written into it.
+ */
+static void
+fill_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/", O_RDONLY);
+	while (fd != -1 && fd <= STDERR_FILENO);
+	if (fd != -1)
+		close(fd);
+}
+
+static bool
+is_listening(int fd)
+{
+	socklen_t size = sizeof(int);
+	int on = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &size) == 0 &&
+	    on != 0;
+}
+
+/* Socket activation that leaves standard input alone. */
+static bool
+is_activated(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	uint64_t n;
+
+	return pid != NULL && number_read(&n, pid, strlen(pid)) == 0 &&
+	    n == (uint64_t)getpid() && fds != NULL &&
+	    number_read(&n, fds, strlen(fds)) == 0 && n > 0 &&
+	    is_listening(LISTEN_FD);
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct config cfg;
+	bool cgi;
+	int listener;
+
+	fill_standard_streams();
+	cgi = getenv("REQUEST_METHOD") != NULL ||
+	    getenv("GATEWAY_INTERFACE") != NULL;
+	listener = is_listening(STDIN_FILENO) ? STDIN_FILENO :
+	    is_activated() ? LISTEN_FD : -1;
+	if (!cgi && listener == -1)
+		return command(argc, argv);
+	config_read(&cfg);
+	return cgi ? gateway_cgi(&cfg) : gateway_fastcgi(&cfg, listener);
+}

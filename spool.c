@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Safe on disk: every call that makes a delivery durable, finds a repeat or
+ * tidies up is in this file.  The way of one delivery:
+ *
+ *	1 lock its digest	equal bodies wait for each other, no others
+ *	2 look it up		archive/DAY/DIGEST of each kept day: a repeat
+ *	3 write			archive/TODAY/.DIGEST, which no reader looks at
+ *	4 flush			the data
+ *	5 link			new/NAME: visible, and complete
+ *	6 flush			new/: the name
+ *	7 rename		archive/TODAY/.DIGEST to DIGEST
+ *	8 unlock
+ *
+ * This order is the promise.  Data before name: nobody ever sees a torn file.
+ * The archive last: an entry there always means that the delivery was safe, so
+ * that a repeat is never acknowledged whose first copy was lost.  A process
+ * that is killed before 5 leaves a file with one link, after it a file with
+ * two: the next delivery of the same bytes drops the one and adopts the other.
+ */
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hook.h"
+
+#define LOCK_WAIT_MS	10000
+#define LOCK_POLL_MS	2
+#define NAME_TRIES	1000
+#define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
+#define SECONDS_A_DAY	86400
+
+/* Opening */
+
+void
+spool_init(struct spool *sp, const struct config *cfg)
+{
+	memset(sp, 0, sizeof(*sp));
+	sp->path = cfg->spool;
+	sp->keep_days = cfg->keep_days;
+	sp->min_free = cfg->min_free;
+	sp->dir = sp->new = sp->archive = sp->rejected = sp->lock = -1;
+}
+
+static void
+close_fd(int *fd)
+{
+	if (*fd != -1)
+		close(*fd);
+	*fd = -1;
+}
+
+static void
+spool_close(struct spool *sp)
+{
+	close_fd(&sp->dir);
+	close_fd(&sp->new);
+	close_fd(&sp->archive);
+	close_fd(&sp->rejected);
+	close_fd(&sp->lock);
+	sp->listed = 0;
+}
+
+/* Opens, and makes if need be, one of the spool's directories. */
+static int
+open_sub(struct spool *sp, int *fd, const char *name)
+{
+	struct stat top, st;
+
+	if (mkdirat(sp->dir, name, 0770) == -1 && errno != EEXIST)
+		return -1;
+	*fd = openat(sp->dir, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*fd == -1 || fstat(sp->dir, &top) == -1 || fstat(*fd, &st) == -1)
+		return -1;
+	if (st.st_dev != top.st_dev) {
+		errno = EXDEV;
+		return -1;
+	}
+	if (st.st_mode & S_IWOTH) {
+		errno = EPERM;
+		return -1;
+	}
+	return 0;
+}
+
+static const char *
+open_all(struct spool *sp)
+{
+	struct stat st, parent;
+
+	sp->dir = open(sp->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sp->dir == -1 || fstat(sp->dir, &st) == -1)
+		return "the spool directory can't be opened";
+	if (st.st_mode & S_IWOTH) {
+		errno = 0;
+		return "others may write to the spool directory";
+	}
+	if (open_sub(sp, &sp->new, "new") == -1)
+		return "new/ in the spool is not usable";
+	if (open_sub(sp, &sp->archive, "archive") == -1)
+		return "archive/ in the spool is not usable";
+	if (open_sub(sp, &sp->rejected, "rejected") == -1)
+		return "rejected/ in the spool is not usable";
+	sp->lock = openat(sp->dir, "lock",
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0660);
+	if (sp->lock == -1)
+		return "lock in the spool is not usable";
+	sp->own_fs = fstatat(sp->dir, "..", &parent, 0) == 0 &&
+	    parent.st_dev != st.st_dev;
+	return NULL;
+}
+
+/* Whether NAME, below the directory AT, still is what FD has open. */
+static bool
+unchanged(int fd, int at, const char *name, int flags)
+{
+	struct stat a, b;
+
+	return fd != -1 && fstat(fd, &a) == 0 &&
+	    fstatat(at, name, &b, flags) == 0 &&
+	    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool
+too_little_space(const struct spool *sp)
+{
+	struct statvfs vfs;
+
+	if (fstatvfs(sp->new, &vfs) == -1 || (vfs.f_flag & ST_RDONLY) != 0)
+		return true;
+	return (uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free ||
+	    (vfs.f_files > 0 && vfs.f_favail == 0);
+}
+
+const char *
+spool_check(struct spool *sp)
+{
+	const int nofollow = AT_SYMLINK_NOFOLLOW;
+	const char *why;
+
+	/* Somebody may have replaced the spool, or mounted over it. */
+	if (!unchanged(sp->dir, AT_FDCWD, sp->path, 0) ||
+	    !unchanged(sp->new, sp->dir, "new", nofollow) ||
+	    !unchanged(sp->archive, sp->dir, "archive", nofollow) ||
+	    !unchanged(sp->rejected, sp->dir, "rejected", nofollow) ||
+	    !unchanged(sp->lock, sp->dir, "lock", nofollow)) {
+		spool_close(sp);
+		if ((why = open_all(sp)) != NULL) {
+			spool_close(sp);
+			return why;
+		}
+	}
+	sp->low = too_little_space(sp);
+	return NULL;
+}
+
+/* The archive */
+
+static void
+day_name(char day[DAY_SIZE], time_t t)
+{
+	struct tm tm;
+
+	if (gmtime_r(&t, &tm) == NULL ||
+	    strftime(day, DAY_SIZE, "%Y-%m-%d", &tm) == 0)
+		day[0] = '\0';
+}
+
+static bool
+is_day(const char *s)
+{
+	return strlen(s) == DAY_SIZE - 1 &&
+	    strspn(s, "0123456789-") == DAY_SIZE - 1;
+}
+
+/* Such names compare as dates do. */
+static void
+list_day(struct spool *sp, const char *name)
+{
+	if (strcmp(name, sp->oldest) < 0 && strcmp(name, sp->yesterday) < 0) {
+		if (sp->expired[0] == '\0' || strcmp(name, sp->expired) < 0)
+			memcpy(sp->expired, name, DAY_SIZE);
+	} else if (sp->days < sizeof(sp->day) / sizeof(sp->day[0]))
+		memcpy(sp->day[sp->days++], name, DAY_SIZE);
+}
+
+static int
+list_archive(struct spool *sp)
+{
+	struct dirent *e;
+	DIR *d;
+	int fd;
+
+	fd = openat(sp->archive, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return -1;
+	if ((d = fdopendir(fd)) == NULL) {
+		close(fd);
+		return -1;
+	}
+	sp->days = 0;
+	sp->expired[0] = '\0';
+	while (errno = 0, (e = readdir(d)) != NULL)
+		if (is_day(e->d_name))
+			list_day(sp, e->d_name);
+	fd = errno;
+	closedir(d);
+	errno = fd;
+	return fd == 0 ? 0 : -1;
+}
+
+/*
+ * Sets the days of the archive, from memory while archive/ does not change.
+ * Another process may have made a day's directory in the very second in which
+ * we listed them, so a list is trusted only if it was made later than that.
+ */
+static int
+refresh_days(struct spool *sp)
+{
+	char today[DAY_SIZE];
+	time_t now = time(NULL);
+	struct stat st;
+
+	if (fstat(sp->archive, &st) == -1)
+		return -1;
+	if (sp->listed / SECONDS_A_DAY == now / SECONDS_A_DAY &&
+	    sp->changed == st.st_mtime && sp->listed > st.st_mtime + 1)
+		return 0;
+	day_name(today, now);
+	memcpy(sp->today, today, DAY_SIZE);
+	day_name(sp->yesterday, now - SECONDS_A_DAY);
+	day_name(sp->oldest, now - (time_t)sp->keep_days * SECONDS_A_DAY);
+	if (list_archive(sp) == -1) {
+		sp->listed = 0;
+		return -1;
+	}
+	sp->listed = now;
+	sp->changed = st.st_mtime;
+	return 0;
+}
+
+/* DAY/DIGEST, or the name it has before it is safe: DAY/.DIGEST */
+static void
+archive_name(char path[STAGED_SIZE], const char *day, const char *dot,
+    const char *hex)
+{
+	char *p = path;
+
+	memcpy(p, day, DAY_SIZE - 1);
+	p += DAY_SIZE - 1;
+	*p++ = '/';
+	if (*dot != '\0')
+		*p++ = *dot;
+	memcpy(p, hex, DIGEST_HEX + 1);
+}
+
+static void
+staged_name(char path[STAGED_SIZE], const struct delivery *d)
+{
+	archive_name(path, d->day, ".", d->hex);
+}
+
+/* 1 if the archive of a kept day has it, 0 if not, -1 on error. */
+static int
+archived(struct spool *sp, const struct delivery *d)
+{
+	char path[STAGED_SIZE];
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < sp->days; i++) {
+		archive_name(path, sp->day[i], "", d->hex);
+		if (fstatat(sp->archive, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return 1;
+		if (errno != ENOENT)
+			return -1;
+	}
+	return 0;
+}
+
+void
+spool_tidy(struct spool *sp, size_t n)
+{
+	struct dirent *e;
+	DIR *d;
+	int fd;
+
+	if (sp->archive == -1 || sp->expired[0] == '\0')
+		return;
+	fd = openat(sp->archive, sp->expired,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1 || (d = fdopendir(fd)) == NULL) {
+		close_fd(&fd);
+		sp->expired[0] = '\0';
+		return;
+	}
+	for (; n > 0 && (e = readdir(d)) != NULL; n--)
+		unlinkat(fd, e->d_name, 0);
+	closedir(d);
+	/* Not empty yet: the next call goes on. */
+	if (n > 0 && unlinkat(sp->archive, sp->expired, AT_REMOVEDIR) == -1)
+		sp->expired[0] = '\0';
+}
+
+/* Taking */
+
+static void
+fail(struct delivery *d, const char *step)
+{
+	d->state = SPOOL_FAILED;
+	d->step = step;
+	d->error = errno;
+}
+
+/* A record lock on one byte, which one depends on the digest. */
+static int
+set_lock(const struct spool *sp, const struct delivery *d, short type)
+{
+	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_len = 1 };
+	off_t start = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(off_t); i++)
+		start = (off_t)((uint64_t)start << 8 | d->digest[i]);
+	fl.l_start = start & (((off_t)1 << (8 * sizeof(off_t) - 2)) - 1);
+	return fcntl(sp->lock, F_SETLK, &fl);
+}
+
+/* 0, or -1 with EAGAIN if another process has it. */
+static int
+lock(const struct spool *sp, const struct delivery *d, bool wait)
+{
+	const struct timespec pause = { 0, LOCK_POLL_MS * 1000000L };
+	int left;
+
+	for (left = wait ? LOCK_WAIT_MS : 0;; left -= LOCK_POLL_MS) {
+		if (set_lock(sp, d, F_WRLCK) == 0)
+			return 0;
+		if (errno == EACCES)
+			errno = EAGAIN;
+		if (errno != EAGAIN || left <= 0)
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void
+unlock(const struct spool *sp, const struct delivery *d)
+{
+	set_lock(sp, d, F_UNLCK);
+}
+
+/* Our own lock does not stop us: an equal body may be in this group. */
+static bool
+in_group(const struct spool *sp, const struct delivery *d)
+{
+	size_t i;
+
+	for (i = 0; i < sp->n; i++)
+		if (memcmp(sp->group[i]->digest, d->digest, DIGEST_SIZE) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Looks for a file that a killed process left in DAY: 1 if it had been linked
+ * into new/ (it is adopted), 0 if there is none now, -1 on error.
+ */
+static int
+leftover(const struct spool *sp, struct delivery *d, const char *day)
+{
+	char path[STAGED_SIZE];
+	struct stat st;
+
+	archive_name(path, day, ".", d->hex);
+	if (fstatat(sp->archive, path, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno == ENOENT ? 0 : -1;
+	if (st.st_nlink > 1) {
+		memcpy(d->day, day, DAY_SIZE);
+		d->adopted = true;
+		return 1;
+	}
+	return unlinkat(sp->archive, path, 0);
+}
+
+/* Makes the file that will be the delivery; -1, or it was adopted. */
+static int
+stage(struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+	unsigned int tries;
+
+	memcpy(d->day, sp->today, DAY_SIZE);
+	staged_name(path, d);
+	for (tries = 0; tries < 3; tries++) {
+		d->fd = openat(sp->archive, path, O_WRONLY | O_CREAT | O_EXCL |
+		    O_NOFOLLOW | O_CLOEXEC, 0660);
+		if (d->fd != -1)
+			return 0;
+		if (errno == ENOENT) {
+			if (mkdirat(sp->archive, d->day, 0770) == -1 &&
+			    errno != EEXIST)
+				return -1;
+		} else if (errno != EEXIST)
+			return -1;
+		else if (leftover(sp, d, d->day) != 0)
+			return d->adopted ? 0 : -1;
+	}
+	return -1;
+}
+
+static int
+close_checked(struct delivery *d)
+{
+	int fd = d->fd;
+
+	d->fd = -1;
+	return close(fd);
+}
+
+/* Takes back what was made visible or staged. */
+static void
+undo(const struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+
+	close_fd(&d->fd);
+	if (d->name[0] != '\0' && d->event != NULL)
+		unlinkat(sp->new, d->name, 0);
+	if (d->day[0] != '\0' && !d->adopted) {
+		staged_name(path, d);
+		unlinkat(sp->archive, path, 0);
+	}
+}
+
+static void
+write_delivery(struct spool *sp, struct delivery *d, const uint8_t *body,
+    size_t len)
+{
+	if (leftover(sp, d, sp->yesterday) == -1)
+		fail(d, "look for a leftover");
+	else if (!d->adopted && stage(sp, d) == -1)
+		fail(d, "open");
+	else if (d->adopted)
+		return;
+	else if (write_all(d->fd, body, len) == -1)
+		fail(d, "write");
+	else if (sp->own_fs && close_checked(d) == -1)
+		fail(d, "close");
+	if (d->state == SPOOL_FAILED)
+		undo(sp, d);
+}
+
+/* What is behind the lock: a repeat, or a pending delivery, or a failure. */
+static void
+take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
+    size_t len)
+{
+	int found = 0;
+
+	if (refresh_days(sp) == -1)
+		fail(d, "list the archive");
+	else if (sp->keep_days > 0 && d->event != NULL &&
+	    (found = archived(sp, d)) == -1)
+		fail(d, "look into the archive");
+	else if (found == 1)
+		d->state = SPOOL_DUPLICATE;
+	else if (sp->low) {
+		errno = ENOSPC;
+		fail(d, "free space below PROTOCOL_HOOK_MIN_FREE");
+	} else
+		write_delivery(sp, d, body, len);
+}
+
+void
+spool_take(struct spool *sp, struct delivery *d, const uint8_t *body,
+    size_t len, bool wait)
+{
+	const struct event *event = d->event;
+
+	memset(d, 0, sizeof(*d));
+	d->event = event;
+	d->fd = -1;
+	d->state = SPOOL_PENDING;
+	body_digest(d->digest, body, len);
+	hex_digest(d->hex, d->digest);
+	if (sp->n == GROUP_MAX || in_group(sp, d)) {
+		d->state = SPOOL_BUSY;
+		return;
+	}
+	if (lock(sp, d, wait) == -1) {
+		if (errno == EAGAIN && !wait)
+			d->state = SPOOL_BUSY;
+		else
+			fail(d, "lock");
+		return;
+	}
+	take_locked(sp, d, body, len);
+	if (d->state == SPOOL_PENDING)
+		sp->group[sp->n++] = d;
+	else
+		unlock(sp, d);
+}
+
+/* Committing */
+
+static void
+flush_data(struct spool *sp)
+{
+	struct delivery *d;
+	size_t i;
+
+#ifdef __linux__
+	/* One flush for all; elsewhere it would flush other programs' data. */
+	if (sp->own_fs) {
+		if (syncfs(sp->new) == -1)
+			for (i = 0; i < sp->n; i++)
+				fail(sp->group[i], "syncfs");
+		return;
+	}
+#endif
+	for (i = 0; i < sp->n; i++) {
+		d = sp->group[i];
+		if (d->fd == -1)
+			continue;
+		if (fdatasync(d->fd) == -1)
+			fail(d, "fdatasync");
+		else if (close_checked(d) == -1)
+			fail(d, "close");
+	}
+}
+
+/* Every byte but letters, digits, '-' and what ALSO has becomes '_'. */
+static char *
+clean(char *p, const char *s, char also)
+{
+	size_t i;
+	char c;
+
+	for (i = 0; i < NAME_TEXT_MAX && (c = s[i]) != '\0'; i++)
+		*p++ = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		    (c >= '0' && c <= '9') || c == '-' || c == also ? c : '_';
+	return p;
+}
+
+/* Microseconds since 1970, later than those of the name before. */
+static uint64_t
+next_time(struct spool *sp)
+{
+	struct timespec ts;
+	uint64_t us;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	/* A clock that was put back by more than that is believed. */
+	if (us <= sp->last && sp->last - us < 1000000)
+		us = sp->last + 1;
+	sp->last = us;
+	return us;
+}
+
+static void
+name_delivery(struct spool *sp, struct delivery *d)
+{
+	uint64_t us = next_time(sp);
+	time_t t = (time_t)(us / 1000000);
+	char *p = d->name;
+	struct tm tm;
+
+	if (gmtime_r(&t, &tm) == NULL)
+		memset(&tm, 0, sizeof(tm));
+	p += strftime(p, NAME_SIZE, "%Y%m%dT%H%M%S", &tm);
+	p += snprintf(p, sizeof(".uuuuuuZ."), ".%06uZ.",
+	    (unsigned int)(us % 1000000));
+	p = clean(p, d->event->type, '.');
+	*p++ = '.';
+	p = clean(p, d->event->id, '_');
+	memcpy(p, ".json", sizeof(".json"));
+}
+
+/* Links the staged file into new/ or rejected/, with a name that is free. */
+static int
+publish(struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+	unsigned int tries;
+
+	staged_name(path, d);
+	if (d->event == NULL) {
+		memcpy(d->name, d->hex, sizeof(d->hex));
+		if (linkat(sp->archive, path, sp->rejected, d->name, 0) == 0 ||
+		    errno == EEXIST)
+			return 0;
+		return -1;
+	}
+	for (tries = 0; tries < NAME_TRIES; tries++) {
+		name_delivery(sp, d);
+		if (linkat(sp->archive, path, sp->new, d->name, 0) == 0)
+			return 0;
+		if (errno != EEXIST)
+			break;
+	}
+	d->name[0] = '\0';	/* it is not ours */
+	return -1;
+}
+
+static void
+publish_all(struct spool *sp)
+{
+	struct delivery *d;
+	size_t i;
+
+	for (i = 0; i < sp->n; i++) {
+		d = sp->group[i];
+		if (d->state == SPOOL_PENDING && !d->adopted &&
+		    publish(sp, d) == -1)
+			fail(d, "link");
+	}
+}
+
+static void
+flush_names(struct spool *sp)
+{
+	bool new = false, rejected = false;
+	int new_error = 0, rejected_error = 0;
+	struct delivery *d;
+	size_t i;
+
+	for (i = 0; i < sp->n; i++) {
+		d = sp->group[i];
+		if (d->state == SPOOL_PENDING)
+			*(d->event != NULL ? &new : &rejected) = true;
+	}
+	if (new && fsync(sp->new) == -1)
+		new_error = errno;
+	if (rejected && fsync(sp->rejected) == -1)
+		rejected_error = errno;
+	for (i = 0; i < sp->n; i++) {
+		d = sp->group[i];
+		errno = d->event != NULL ? new_error : rejected_error;
+		if (d->state == SPOOL_PENDING && errno != 0)
+			fail(d, "fsync");
+	}
+}
+
+/*
+ * The delivery is safe; now say so in the archive.  If that fails the staged
+ * file stays, and is adopted by a repeat that comes before the reader is done.
+ */
+static void
+finish(struct spool *sp, struct delivery *d)
+{
+	char staged[STAGED_SIZE], path[STAGED_SIZE];
+
+	staged_name(staged, d);
+	archive_name(path, d->day, "", d->hex);
+	if (d->event == NULL || sp->keep_days == 0)
+		unlinkat(sp->archive, staged, 0);
+	else if (renameat(sp->archive, staged, sp->archive, path) == -1) {
+		d->step = "rename in the archive";
+		d->error = errno;
+	}
+	d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
+}
+
+void
+spool_commit(struct spool *sp)
+{
+	struct delivery *d;
+	size_t i;
+
+	if (sp->n == 0)
+		return;
+	flush_data(sp);
+	publish_all(sp);
+	flush_names(sp);
+	for (i = 0; i < sp->n; i++) {
+		d = sp->group[i];
+		if (d->state == SPOOL_PENDING)
+			finish(sp, d);
+		else
+			undo(sp, d);
+		unlock(sp, d);
+	}
+	sp->n = 0;
+}
