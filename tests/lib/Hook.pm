@@ -1,0 +1,275 @@
+# What the tests share: a spool, a signature, the program behind its two doors,
+# and what is then in the spool.  Assertions are on bytes on disk and statuses
+# on the wire.
+package Hook;
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use Digest::SHA qw(hmac_sha256_hex sha256_hex);
+use Exporter qw(import);
+use File::Temp qw(tempdir);
+use IO::Select;
+use IO::Socket::UNIX;
+use JSON::PP ();
+use POSIX qw(:sys_wait_h);
+use Socket qw(SOCK_STREAM SOMAXCONN);
+use Time::HiRes qw(time);
+
+our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
+	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
+	fcgi_request fcgi_record fcgi_pairs post wait_for);
+
+our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
+our $KEY = 'canary-key-6fd1';
+# The reference page's own example, byte for byte.
+our $EXAMPLE = slurp('tests/data/example.json');
+
+sub slurp {
+	my ($path) = @_;
+	open my $fh, '<:raw', $path or die "$path: $!";
+	local $/;
+	my $bytes = <$fh> // '';
+	return $bytes;
+}
+
+sub sign { return hmac_sha256_hex($_[0], $_[1] // $KEY) }
+
+my $count = 0;
+
+# A body that no other call returns.
+sub event {
+	my (%with) = @_;
+	my $id = $with{id} // sprintf('id%d-%d', $$, ++$count);
+	my $type = $with{type} // 'message.created';
+	my $text = 'x' x ($with{pad} // 0);
+	return qq({"id":"$id","type":"$type","payload":{"id":"p$id","message":"$text"}});
+}
+
+sub scratch { return tempdir('hook-XXXXXXXX', TMPDIR => 1, CLEANUP => 1) }
+
+sub new_spool {
+	my $dir = scratch() . '/spool';
+	mkdir $dir, 0750 or die $!;
+	return $dir;
+}
+
+# Names below a directory of the spool, without those that begin with a dot.
+sub files {
+	my ($spool, $sub) = @_;
+	opendir my $d, "$spool/" . ($sub // 'new') or return;
+	return sort grep { !/^\./ } readdir $d;
+}
+
+sub content {
+	my ($spool, $sub) = @_;
+	return map { slurp("$spool/$sub/$_") } files($spool, $sub);
+}
+
+# Waits until CODE returns true; how long, in seconds, is generous: it fails.
+sub wait_for {
+	my ($code, $seconds) = @_;
+	my $end = time + ($seconds // 20);
+	until ($code->()) {
+		return 0 if time > $end;
+		select undef, undef, undef, 0.01;
+	}
+	return 1;
+}
+
+# A CGI response's parts.
+sub answer {
+	my ($text) = @_;
+	my ($head, $body) = split /\r\n\r\n/, $text, 2;
+	my %header;
+	my @lines = split /\r\n/, $head // '';
+	for (@lines) {
+		my ($name, $value) = /^([A-Za-z-]+): (.*)$/ or next;
+		$header{lc $name} = $value;
+	}
+	my ($status) = ($header{status} // '') =~ /^(\d{3}) /;
+	my $json = eval { JSON::PP::decode_json($body // '') };
+	return { text => $text, status => $status, header => \%header,
+		first => $lines[0], body => $body, json => $json };
+}
+
+# Runs the program as CGI: env => {}, body => bytes, spool => path, args => [].
+# CONTENT_LENGTH and the signature are right unless env says otherwise; a value
+# of undef removes a variable.
+sub cgi {
+	my (%with) = @_;
+	my $body = $with{body} // '';
+	my %env = (PATH => $ENV{PATH}, GATEWAY_INTERFACE => 'CGI/1.1',
+		REQUEST_METHOD => 'POST', CONTENT_LENGTH => length $body,
+		HTTP_X_PROTOCOL_SIGNATURE => sign($body),
+		PROTOCOL_HOOK_SECRET => $KEY, PROTOCOL_HOOK_MIN_FREE => 0,
+		PROTOCOL_HOOK_SPOOL => $with{spool}, %{ $with{env} // {} });
+	delete $env{$_} for grep { !defined $env{$_} } keys %env;
+	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	my $dir = scratch();
+	open my $in, '+>:raw', "$dir/in" or die $!;
+	syswrite $in, $body if length $body;
+	sysseek $in, 0, 0;
+	my @command = (@{ $with{under} // [] }, $PROGRAM, @{ $with{args} // [] });
+	my $pid = fork // die $!;
+	if (!$pid) {
+		open STDIN, '<&', $with{stdin} // $in or die $!;
+		open STDOUT, '>', "$dir/out" or die $!;
+		open STDERR, '>', "$dir/err" or die $!;
+		%ENV = %env;
+		exec @command or POSIX::_exit(127);
+	}
+	return { pid => $pid, dir => $dir } if $with{start};
+	return cgi_done($pid, $dir);
+}
+
+sub cgi_done {
+	my ($pid, $dir) = @_;
+	waitpid $pid, 0;
+	my $result = answer(slurp("$dir/out"));
+	$result->{exit} = $? >> 8;
+	$result->{signal} = $? & 127;
+	$result->{log} = slurp("$dir/err");
+	return $result;
+}
+
+my %workers;
+
+# Starts the program as FastCGI: its listening socket is file descriptor 0.
+# count => N processes on one socket.
+sub worker {
+	my (%with) = @_;
+	my $dir = $with{dir} // scratch();
+	my $path = "$dir/socket";
+	my $listener = $with{listener} // IO::Socket::UNIX->new(Local => $path,
+		Listen => SOMAXCONN, Type => SOCK_STREAM) // die "$path: $!";
+	my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SECRET => $KEY,
+		PROTOCOL_HOOK_MIN_FREE => 0, PROTOCOL_HOOK_SPOOL => $with{spool},
+		%{ $with{env} // {} });
+	delete $env{$_} for grep { !defined $env{$_} } keys %env;
+	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	my @pids;
+	for (1 .. $with{count} // 1) {
+		my $pid = fork // die $!;
+		if (!$pid) {
+			open STDIN, '<&', $listener or die $!;
+			open STDOUT, '>', '/dev/null' or die $!;
+			open STDERR, '>>', $with{stderr} // "$dir/log" or die $!;
+			close STDERR if $with{no_stderr};
+			%ENV = %env;
+			exec @{ $with{under} // [] }, $PROGRAM
+				or POSIX::_exit(127);
+		}
+		$workers{$pid} = 1;
+		push @pids, $pid;
+	}
+	return { pid => $pids[0], pids => \@pids, socket => $path, dir => $dir,
+		log => "$dir/log", listener => $listener };
+}
+
+# Ends a worker with SIGNAL; its wait status.
+sub reap {
+	my ($worker, $signal) = @_;
+	my $status = 0;
+	for my $pid (@{ $worker->{pids} }) {
+		kill $signal // 'TERM', $pid if defined $workers{$pid};
+		waitpid $pid, 0;
+		$status = $?;
+		delete $workers{$pid};
+	}
+	return $status;
+}
+
+END {
+	my $status = $?;
+	kill 'KILL', $_ for keys %workers;
+	waitpid $_, 0 for keys %workers;
+	$? = $status;
+}
+
+# The web server's side of FastCGI.
+
+sub fcgi_record {
+	my ($type, $content, $id) = @_;
+	return pack('CCnnCx', 1, $type, $id // 1, length $content, 0) . $content;
+}
+
+sub fcgi_pairs {
+	my $out = '';
+	while (my ($name, $value) = splice @_, 0, 2) {
+		$out .= join '', map { length() < 128 ? pack('C', length)
+			: pack('N', length() | 0x80000000) } $name, $value;
+		$out .= $name . $value;
+	}
+	return $out;
+}
+
+# All records of one POST; keep => 1, params => [ extra or replacing pairs ].
+sub fcgi_request {
+	my ($body, %with) = @_;
+	my %param = (REQUEST_METHOD => 'POST', CONTENT_LENGTH => length $body,
+		HTTP_X_PROTOCOL_SIGNATURE => sign($body),
+		REMOTE_ADDR => '192.0.2.7', %{ $with{params} // {} });
+	my @pairs = map { defined $param{$_} ? ($_, $param{$_}) : () }
+		sort keys %param;
+	push @pairs, @{ $with{more} // [] };
+	my $out = fcgi_record(1, pack('nCx5', 1, $with{keep} // 0));
+	$out .= fcgi_record(4, fcgi_pairs(@pairs)) . fcgi_record(4, '');
+	$out .= fcgi_record(5, $_)
+		for unpack '(a' . ($with{chunk} // 32768) . ')*', $body;
+	return $out . fcgi_record(5, '');
+}
+
+sub fcgi_connect {
+	my ($worker) = @_;
+	return IO::Socket::UNIX->new(Peer => $worker->{socket},
+		Type => SOCK_STREAM) // die "connect: $!";
+}
+
+sub fcgi_send {
+	my ($socket, $bytes) = @_;
+	local $SIG{PIPE} = 'IGNORE';
+	while (length $bytes) {
+		my $n = syswrite $socket, $bytes;
+		return 0 if !defined $n;
+		substr $bytes, 0, $n, '';
+	}
+	return 1;
+}
+
+# One response: answer() with {err} and {ended}; undef if nothing came.
+sub fcgi_recv {
+	my ($socket, $seconds) = @_;
+	my ($buf, $out, $err, $ended) = ('', '', '', 0);
+	my $select = IO::Select->new($socket);
+	my $end = time + ($seconds // 20);
+	while (!$ended) {
+		my $left = $end - time;
+		last if $left <= 0 || !$select->can_read($left);
+		last if !sysread $socket, $buf, 65536, length $buf;
+		while (length $buf >= 8) {
+			my (undef, $type, undef, $n, $pad) =
+				unpack 'CCnnC', $buf;
+			last if length $buf < 8 + $n + $pad;
+			my $content = substr $buf, 8, $n;
+			substr $buf, 0, 8 + $n + $pad, '';
+			$out .= $content if $type == 6;
+			$err .= $content if $type == 7;
+			$ended = 1 if $type == 3;
+		}
+	}
+	return if !$ended && $out eq '';
+	my $result = answer($out);
+	$result->{err} = $err;
+	$result->{ended} = $ended;
+	return $result;
+}
+
+# One delivery over a connection of its own.
+sub post {
+	my ($worker, $body, %with) = @_;
+	my $socket = fcgi_connect($worker);
+	fcgi_send($socket, fcgi_request($body, %with)) or return;
+	return fcgi_recv($socket);
+}
+
+1;
