@@ -30,11 +30,20 @@
 #define DIGEST(name, ctx, out)	name##_digest(ctx, DIGEST_SIZE, out)
 #endif
 
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 const char *
 keys_add(struct keys *keys, const char *key, size_t len)
 {
 	if (keys->n == KEYS_MAX)
 		return "too many keys";
+	if (keys->n == 0 || len < keys->shortest)
+		keys->shortest = len;
+	keys->blank |= len > 0 && (is_blank(key[0]) || is_blank(key[len - 1]));
 	hmac_sha256_set_key(&keys->hmac[keys->n++], len, (const uint8_t *)key);
 	return NULL;
 }
@@ -140,6 +149,14 @@ keys_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
 	}
 	wipe(expected, sizeof(expected));
 	return which;
+}
+
+void
+keys_sign(struct keys *keys, uint8_t signature[DIGEST_SIZE],
+    const uint8_t *body, size_t len)
+{
+	hmac_sha256_update(&keys->hmac[0], len, body);
+	DIGEST(hmac_sha256, &keys->hmac[0], signature);
 }
 
 void
