@@ -247,7 +247,9 @@ size_t reply_log(char line[LOG_SIZE], const struct request *);
 
 /* connections.c: FastCGI connections */
 
+#ifndef REQUEST_SECONDS
 #define REQUEST_SECONDS	60	/* for a request to arrive */
+#endif
 
 /* How far a request was read: FastCGI specification, 3.3. */
 struct records {
