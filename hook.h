@@ -24,7 +24,7 @@
 #define SPOOLDIR "/var/spool/protocol-hook"
 #endif
 
-#define DIGEST_SIZE	SHA256_DIGEST_SIZE
+#define DIGEST_SIZE	((size_t)SHA256_DIGEST_SIZE)
 #define DIGEST_HEX	(2 * DIGEST_SIZE)
 
 /* util.c: what more than one room needs */
