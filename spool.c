@@ -525,6 +525,11 @@ flush_data(struct spool *sp)
 				fail(sp->group[i], "syncfs");
 		return;
 	}
+	/* All writes are under way before the first is waited for. */
+	for (i = 0; sp->n > 1 && i < sp->n; i++)
+		if (sp->group[i]->fd != -1)
+			sync_file_range(sp->group[i]->fd, 0, 0,
+			    SYNC_FILE_RANGE_WRITE);
 #endif
 	for (i = 0; i < sp->n; i++) {
 		d = sp->group[i];
