@@ -125,7 +125,7 @@ run-lint:
 	    $(SOURCES)
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
 	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
-	mandoc -Tlint -Wstyle man/*.[1-9]
+	cd man && mandoc -Tlint -Wstyle *.[1-9]
 	shellcheck $(SCRIPTS)
 
 install: all
