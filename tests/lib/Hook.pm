@@ -57,7 +57,8 @@ sub new_spool {
 sub files {
 	my ($spool, $sub) = @_;
 	opendir my $d, "$spool/" . ($sub // 'new') or return;
-	return sort grep { !/^\./ } readdir $d;
+	my @names = sort grep { !/^\./ } readdir $d;
+	return @names;
 }
 
 sub content {

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * verify.c: RFC 4231's vectors, every bit of a signature, every malformed one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "hook.h"
+
+#define SIGNED_WHAT	"Hi There"
+#define SIGNATURE \
+	"b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+
+static const char key1[20] = { 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b,
+    0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b, 0x0b,
+    0x0b };
+
+static unsigned int
+verify(struct keys *keys, const char *signature, const char *body, size_t n)
+{
+	uint8_t bytes[DIGEST_SIZE];
+
+	if (signature_decode(bytes, signature) == -1)
+		return 0;
+	return keys_verify(keys, bytes, (const uint8_t *)body, n);
+}
+
+static void
+rfc4231_vectors(void **state)
+{
+	/* RFC 4231, 4.2 to 4.4, 4.7 and 4.8 (4.6 is of a cut digest) */
+	char aa[131], dd[50];
+	const struct {
+		const char *key;
+		size_t key_size;
+		const char *data;
+		size_t size;
+		const char *signature;
+	} v[] = {
+		{ key1, 20, SIGNED_WHAT, 8, SIGNATURE },
+		{ "Jefe", 4, "what do ya want for nothing?", 28,
+		    "5bdcc146bf60754e6a042426089575c7"
+		    "5a003f089d2739839dec58b964ec3843" },
+		{ aa, 20, dd, 50,
+		    "773ea91e36800e46854db8ebd09181a7"
+		    "2959098b3ef8c122d9635514ced565fe" },
+		{ aa, 131, "Test Using Larger Than Block-Size Key - Hash Key "
+		    "First", 54,
+		    "60e431591ee0b67f0d8a26aacbf5b77f"
+		    "8e0bc6213728c5140546040f0ee37f54" },
+		{ aa, 131, "This is a test using a larger than block-size key "
+		    "and a larger than block-size data. The key needs to be "
+		    "hashed before being used by the HMAC algorithm.", 152,
+		    "9b09ffa71b942fcb27635fbcd5b0e944"
+		    "bfdc63644f0713938a7f51535c3a35e2" },
+	};
+	struct keys keys;
+	size_t i;
+
+	(void)state;
+	memset(aa, 0xaa, sizeof(aa));
+	memset(dd, 0xdd, sizeof(dd));
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		memset(&keys, 0, sizeof(keys));
+		assert_null(keys_add(&keys, v[i].key, v[i].key_size));
+		assert_int_equal(1, verify(&keys, v[i].signature, v[i].data,
+		    v[i].size));
+		/* and again: a key is not used up */
+		assert_int_equal(1, verify(&keys, v[i].signature, v[i].data,
+		    v[i].size));
+		assert_int_equal(0, verify(&keys, v[i].signature, v[i].data,
+		    v[i].size - 1));
+	}
+}
+
+static void
+every_bit_of_a_signature_counts(void **state)
+{
+	uint8_t signature[DIGEST_SIZE];
+	struct keys keys = { 0 };
+	size_t bit;
+
+	(void)state;
+	keys_add(&keys, key1, sizeof(key1));
+	assert_int_equal(0, signature_decode(signature, SIGNATURE));
+	for (bit = 0; bit < 8 * DIGEST_SIZE; bit++) {
+		signature[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_int_equal(0, keys_verify(&keys, signature,
+		    (const uint8_t *)SIGNED_WHAT, 8));
+		signature[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	assert_int_equal(1, keys_verify(&keys, signature,
+	    (const uint8_t *)SIGNED_WHAT, 8));
+}
+
+static void
+exactly_64_hex_digits_of_either_case(void **state)
+{
+	static const char bad[] = { ' ', '\t', '\n', 'g', 'G', '-', '/', ':',
+	    '@', '`', '\x7f', '\x80', '\xff' };
+	char text[DIGEST_HEX + 2] = SIGNATURE;
+	uint8_t a[DIGEST_SIZE], b[DIGEST_SIZE];
+	size_t i, k;
+
+	(void)state;
+	assert_int_equal(0, signature_decode(a, text));
+	for (i = 0; i < DIGEST_HEX; i++)
+		if (text[i] >= 'a')
+			text[i] = (char)(text[i] - 'a' + 'A');
+	assert_int_equal(0, signature_decode(b, text));
+	assert_memory_equal(a, b, DIGEST_SIZE);
+	for (i = 0; i < DIGEST_HEX; i++)
+		for (k = 0; k < sizeof(bad); k++) {
+			strcpy(text, SIGNATURE);
+			text[i] = bad[k];
+			assert_int_equal(-1, signature_decode(b, text));
+		}
+	for (i = 0; i < DIGEST_HEX; i++) {
+		strcpy(text, SIGNATURE);
+		text[i] = '\0';
+		assert_int_equal(-1, signature_decode(b, text));
+	}
+	assert_int_equal(-1, signature_decode(b, SIGNATURE "0"));
+	assert_int_equal(-1, signature_decode(b, " " SIGNATURE));
+	assert_int_equal(-1, signature_decode(b, SIGNATURE " "));
+}
+
+static void
+each_key_is_tried(void **state)
+{
+	struct keys keys = { 0 };
+	unsigned int i;
+
+	(void)state;
+	for (i = 1; i < KEYS_MAX; i++)
+		assert_null(keys_add(&keys, "other", 5));
+	assert_int_equal(0, verify(&keys, SIGNATURE, SIGNED_WHAT, 8));
+	assert_null(keys_add(&keys, key1, sizeof(key1)));
+	assert_int_equal(KEYS_MAX, verify(&keys, SIGNATURE, SIGNED_WHAT, 8));
+	assert_non_null(keys_add(&keys, "one more", 8));
+	keys.n = 0;
+	assert_int_equal(0, verify(&keys, SIGNATURE, SIGNED_WHAT, 8));
+}
+
+static const char *
+read_file(struct keys *keys, const char *content, size_t n)
+{
+	char path[] = "/tmp/hook-unit-XXXXXX";
+	const char *why;
+	int fd = mkstemp(path);
+
+	assert_int_not_equal(-1, fd);
+	assert_int_equal(0, write_all(fd, content, n));
+	close(fd);
+	memset(keys, 0, sizeof(*keys));
+	why = keys_read_file(keys, path);
+	unlink(path);
+	return why;
+}
+
+static void
+a_secret_file_has_a_key_a_line(void **state)
+{
+	static char big[70000];
+	struct keys keys;
+
+	(void)state;
+	assert_null(read_file(&keys, "Jefe", 4));
+	assert_int_equal(1, keys.n);
+	assert_null(read_file(&keys, "new\n\nJefe\r\n", 11));
+	assert_int_equal(2, keys.n);
+	assert_int_equal(2, verify(&keys,
+	    "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+	    "what do ya want for nothing?", 28));
+	assert_non_null(read_file(&keys, "", 0));
+	assert_non_null(read_file(&keys, "\n\r\n\n", 4));
+	assert_non_null(read_file(&keys, "a\0b\n", 4));
+	assert_non_null(read_file(&keys, "1\n2\n3\n4\n5\n6\n7\n8\n9\n", 18));
+	memset(big, 'k', sizeof(big));
+	assert_non_null(read_file(&keys, big, sizeof(big)));
+	memset(&keys, 0, sizeof(keys));
+	assert_non_null(keys_read_file(&keys, "/nonexistent"));
+	assert_non_null(keys_read_file(&keys, "/"));
+	assert_non_null(keys_read_file(&keys, "/dev/zero"));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rfc4231_vectors),
+		cmocka_unit_test(every_bit_of_a_signature_counts),
+		cmocka_unit_test(exactly_64_hex_digits_of_either_case),
+		cmocka_unit_test(each_key_is_tried),
+		cmocka_unit_test(a_secret_file_has_a_key_a_line),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
