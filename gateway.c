@@ -386,14 +386,19 @@ gateway_cgi(struct config *cfg)
 	open_receiver(&rv, cfg);
 	check(&rv);
 	judge(&rv, &rq);
+	/*
+	 * lighttpd ends the program as soon as it has the answer: what follows
+	 * must not be lost with that, so the log line also comes first.
+	 */
+	signal(SIGTERM, SIG_IGN);
 	spool_commit(&rv.spool);
 	settle(&rq);
-	/* One write: some servers turn a cut answer into a 200. */
-	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
 	if (stderr_is_read() && !stderr_is_stdout()) {
 		log_request(&rq);
 		flush_log();
 	}
+	/* One write: some servers turn a cut answer into a 200. */
+	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
 	spool_tidy(&rv.spool, TIDY_CGI);
 	return status == 0 ? 0 : 1;
 }
