@@ -310,6 +310,25 @@ stderr_is_read(void)
 	    err.st_rdev != null.st_rdev;
 }
 
+/* One write for the lines of a group. */
+static char lines[16 * LOG_SIZE];
+static size_t lines_size;
+
+static void
+flush_log(void)
+{
+	write_all(STDERR_FILENO, lines, lines_size);
+	lines_size = 0;
+}
+
+static void
+log_request(const struct request *rq)
+{
+	if (sizeof(lines) - lines_size < LOG_SIZE)
+		flush_log();
+	lines_size += reply_log(lines + lines_size, rq);
+}
+
 /* CGI */
 
 /* Never past CONTENT_LENGTH: some servers keep the pipe open. */
@@ -357,7 +376,7 @@ gateway_cgi(struct config *cfg)
 {
 	static struct request rq;
 	static struct receiver rv;
-	char answer[ANSWER_SIZE], line[LOG_SIZE];
+	char answer[ANSWER_SIZE];
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -367,12 +386,19 @@ gateway_cgi(struct config *cfg)
 	open_receiver(&rv, cfg);
 	check(&rv);
 	judge(&rv, &rq);
+	/*
+	 * lighttpd ends the program as soon as it has the answer: what follows
+	 * must not be lost with that, so the log line also comes first.
+	 */
+	signal(SIGTERM, SIG_IGN);
 	spool_commit(&rv.spool);
 	settle(&rq);
+	if (stderr_is_read() && !stderr_is_stdout()) {
+		log_request(&rq);
+		flush_log();
+	}
 	/* One write: some servers turn a cut answer into a 200. */
 	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
-	if (stderr_is_read() && !stderr_is_stdout())
-		write_all(STDERR_FILENO, line, reply_log(line, &rq));
 	spool_tidy(&rv.spool, TIDY_CGI);
 	return status == 0 ? 0 : 1;
 }
@@ -494,10 +520,11 @@ finish(struct fcgi_request *r, bool log_to_server)
 	char answer[ANSWER_SIZE], line[LOG_SIZE];
 	FCGX_Request *fcgi = &r->fcgi;
 	int answer_size = (int)reply_answer(answer, &r->rq);
-	size_t line_size = reply_log(line, &r->rq);
 
 	if (log_to_server)
-		FCGX_PutStr(line, (int)line_size, fcgi->err);
+		FCGX_PutStr(line, (int)reply_log(line, &r->rq), fcgi->err);
+	else
+		log_request(&r->rq);
 	FCGX_PutStr(answer, answer_size, fcgi->out);
 	fcgi->ipcFd = r->c->fd;		/* it may have read from c->held */
 	fcgi->keepConnection = 1;	/* connection_done() closes it */
@@ -506,8 +533,6 @@ finish(struct fcgi_request *r, bool log_to_server)
 	if (fcgi->ipcFd == -1)		/* ... unless writing failed */
 		r->c->fd = -1;
 	connection_done(r->c, r->keep && r->c->fd != -1);
-	if (!log_to_server)
-		write_all(STDERR_FILENO, line, line_size);
 }
 
 /* Gather, commit, answer. */
@@ -528,6 +553,7 @@ serve_group(struct receiver *rv, bool log_to_server)
 		settle(&group[i].rq);
 		finish(&group[i], log_to_server);
 	}
+	flush_log();
 	if (n > 0)
 		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
 }

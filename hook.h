@@ -25,7 +25,7 @@
 #define SPOOLDIR "/var/spool/protocol-hook"
 #endif
 
-#define DIGEST_SIZE	SHA256_DIGEST_SIZE
+#define DIGEST_SIZE	((size_t)SHA256_DIGEST_SIZE)
 #define DIGEST_HEX	(2 * DIGEST_SIZE)
 
 /* util.c: what more than one room needs */
@@ -160,6 +160,7 @@ void config_each(config_say *);
 #define NAME_TEXT_MAX	64	/* bytes of TYPE and of ID in a name */
 #define NAME_SIZE	sizeof("YYYYMMDDTHHMMSS.uuuuuuZ.") + \
 			    2 * NAME_TEXT_MAX + sizeof("..json")
+#define SPOOL_FILES	5
 #define GROUP_MAX	64	/* deliveries that share their flushes */
 
 enum spool_state {
@@ -198,7 +199,11 @@ struct spool {
 	char expired[DAY_SIZE];		/* to be removed, or "" */
 	char day[KEEP_DAYS_MAX + 2][DAY_SIZE];
 	size_t days;
-	time_t listed, changed;
+	time_t now, listed, changed;
+	struct {
+		dev_t dev;
+		ino_t ino;
+	} file[SPOOL_FILES];		/* what the descriptors are of */
 };
 
 void spool_init(struct spool *, const struct config *);
@@ -289,7 +294,9 @@ size_t reply_log(char line[LOG_SIZE], const struct request *);
 
 /* connections.c: FastCGI connections */
 
+#ifndef REQUEST_SECONDS
 #define REQUEST_SECONDS	60	/* for a request to arrive */
+#endif
 
 /* How far a request was read: FastCGI specification, 3.3. */
 struct records {

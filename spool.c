@@ -35,6 +35,7 @@
 #define NAME_TRIES	1000
 #define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
 #define SECONDS_A_DAY	86400
+#define LEFTOVER_SECONDS	3600
 
 /* Opening */
 
@@ -117,50 +118,6 @@ open_all(struct spool *sp)
 	return NULL;
 }
 
-/* Whether NAME, below the directory AT, still is what FD has open. */
-static bool
-unchanged(int fd, int at, const char *name, int flags)
-{
-	struct stat a, b;
-
-	return fd != -1 && fstat(fd, &a) == 0 &&
-	    fstatat(at, name, &b, flags) == 0 &&
-	    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-static bool
-too_little_space(const struct spool *sp)
-{
-	struct statvfs vfs;
-
-	if (fstatvfs(sp->new, &vfs) == -1 || (vfs.f_flag & ST_RDONLY) != 0)
-		return true;
-	return (uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free ||
-	    (vfs.f_files > 0 && vfs.f_favail == 0);
-}
-
-const char *
-spool_check(struct spool *sp)
-{
-	const int nofollow = AT_SYMLINK_NOFOLLOW;
-	const char *why;
-
-	/* Somebody may have replaced the spool, or mounted over it. */
-	if (!unchanged(sp->dir, AT_FDCWD, sp->path, 0) ||
-	    !unchanged(sp->new, sp->dir, "new", nofollow) ||
-	    !unchanged(sp->archive, sp->dir, "archive", nofollow) ||
-	    !unchanged(sp->rejected, sp->dir, "rejected", nofollow) ||
-	    !unchanged(sp->lock, sp->dir, "lock", nofollow)) {
-		spool_close(sp);
-		if ((why = open_all(sp)) != NULL) {
-			spool_close(sp);
-			return why;
-		}
-	}
-	sp->low = too_little_space(sp);
-	return NULL;
-}
-
 /* The archive */
 
 static void
@@ -180,10 +137,12 @@ spool_is_day(const char *s)
 	    strspn(s, "0123456789-") == DAY_SIZE - 1;
 }
 
-/* Such names compare as dates do. */
+/* Such names compare as dates do.  Today's is looked at whether it is or not. */
 static void
 list_day(struct spool *sp, const char *name)
 {
+	if (strcmp(name, sp->today) == 0)
+		return;
 	if (strcmp(name, sp->oldest) < 0 && strcmp(name, sp->yesterday) < 0) {
 		if (sp->expired[0] == '\0' || strcmp(name, sp->expired) < 0)
 			memcpy(sp->expired, name, DAY_SIZE);
@@ -205,7 +164,8 @@ list_archive(struct spool *sp)
 		close(fd);
 		return -1;
 	}
-	sp->days = 0;
+	sp->days = 1;
+	memcpy(sp->day[0], sp->today, DAY_SIZE);
 	sp->expired[0] = '\0';
 	while (errno = 0, (e = readdir(d)) != NULL)
 		if (spool_is_day(e->d_name))
@@ -222,29 +182,99 @@ list_archive(struct spool *sp)
  * we listed them, so a list is trusted only if it was made later than that.
  */
 static int
-refresh_days(struct spool *sp)
+refresh_days(struct spool *sp, time_t changed)
 {
-	char today[DAY_SIZE];
-	time_t now = time(NULL);
-	struct stat st;
-
-	if (fstat(sp->archive, &st) == -1)
-		return -1;
-	if (sp->listed / SECONDS_A_DAY == now / SECONDS_A_DAY &&
-	    sp->changed == st.st_mtime && sp->listed > st.st_mtime + 1)
+	sp->now = time(NULL);
+	if (sp->listed / SECONDS_A_DAY == sp->now / SECONDS_A_DAY &&
+	    sp->changed == changed && sp->listed > changed + 1)
 		return 0;
-	day_name(today, now);
-	memcpy(sp->today, today, DAY_SIZE);
-	day_name(sp->yesterday, now - SECONDS_A_DAY);
-	day_name(sp->oldest, now - (time_t)sp->keep_days * SECONDS_A_DAY);
-	if (list_archive(sp) == -1) {
-		sp->listed = 0;
-		return -1;
-	}
-	sp->listed = now;
-	sp->changed = st.st_mtime;
-	return 0;
+	day_name(sp->today, sp->now);
+	day_name(sp->yesterday, sp->now - SECONDS_A_DAY);
+	day_name(sp->oldest, sp->now -
+	    (time_t)sp->keep_days * SECONDS_A_DAY);
+	sp->changed = changed;
+	sp->listed = sp->now;
+	if (list_archive(sp) == 0)
+		return 0;
+	sp->listed = 0;
+	return -1;
 }
+
+/* Before a group */
+
+static void
+remember(struct spool *sp)
+{
+	const int fds[] = { sp->dir, sp->new, sp->rejected, sp->lock,
+	    sp->archive };
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < SPOOL_FILES; i++) {
+		memset(&st, 0, sizeof(st));
+		fstat(fds[i], &st);
+		sp->file[i].dev = st.st_dev;
+		sp->file[i].ino = st.st_ino;
+	}
+}
+
+/*
+ * Whether the paths still name what is open: somebody may have replaced the
+ * spool, or mounted over it.  *CHANGED is when archive/ was last changed.
+ */
+static bool
+unchanged(const struct spool *sp, time_t *changed)
+{
+	static const char *const names[SPOOL_FILES] = { NULL, "new",
+	    "rejected", "lock", "archive" };
+	struct stat st;
+	size_t i;
+
+	if (sp->dir == -1)
+		return false;
+	for (i = 0; i < SPOOL_FILES; i++)
+		if ((i == 0 ? stat(sp->path, &st) : fstatat(sp->dir, names[i],
+		    &st, AT_SYMLINK_NOFOLLOW)) == -1 ||
+		    st.st_dev != sp->file[i].dev ||
+		    st.st_ino != sp->file[i].ino)
+			return false;
+	*changed = st.st_mtime;
+	return true;
+}
+
+static bool
+too_little_space(const struct spool *sp)
+{
+	struct statvfs vfs;
+
+	if (fstatvfs(sp->new, &vfs) == -1 || (vfs.f_flag & ST_RDONLY) != 0)
+		return true;
+	return (uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free ||
+	    (vfs.f_files > 0 && vfs.f_favail == 0);
+}
+
+const char *
+spool_check(struct spool *sp)
+{
+	time_t changed;
+	const char *why;
+
+	if (!unchanged(sp, &changed)) {
+		spool_close(sp);
+		if ((why = open_all(sp)) != NULL) {
+			spool_close(sp);
+			return why;
+		}
+		remember(sp);
+		changed = 0;
+	}
+	if (refresh_days(sp, changed) == -1)
+		return "archive/ in the spool can't be read";
+	sp->low = too_little_space(sp);
+	return NULL;
+}
+
+/* Looking for a repeat */
 
 /* DAY/DIGEST, or the name it has before it is safe: DAY/.DIGEST */
 static void
@@ -321,9 +351,9 @@ fail(struct delivery *d, const char *step)
 
 /* A record lock on one byte, which one depends on the digest. */
 static int
-set_lock(const struct spool *sp, const struct delivery *d, short type)
+try_lock(const struct spool *sp, const struct delivery *d)
 {
-	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_len = 1 };
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
 	off_t start = 0;
 	size_t i;
 
@@ -341,7 +371,7 @@ lock(const struct spool *sp, const struct delivery *d, bool wait)
 	int left;
 
 	for (left = wait ? LOCK_WAIT_MS : 0;; left -= LOCK_POLL_MS) {
-		if (set_lock(sp, d, F_WRLCK) == 0)
+		if (try_lock(sp, d) == 0)
 			return 0;
 		if (errno == EACCES)
 			errno = EAGAIN;
@@ -352,9 +382,11 @@ lock(const struct spool *sp, const struct delivery *d, bool wait)
 }
 
 static void
-unlock(const struct spool *sp, const struct delivery *d)
+unlock_all(const struct spool *sp)
 {
-	set_lock(sp, d, F_UNLCK);
+	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	fcntl(sp->lock, F_SETLK, &fl);
 }
 
 /* Our own lock does not stop us: an equal body may be in this group. */
@@ -444,7 +476,9 @@ static void
 write_delivery(struct spool *sp, struct delivery *d, const uint8_t *body,
     size_t len)
 {
-	if (leftover(sp, d, sp->yesterday) == -1)
+	/* A process may have been killed before midnight. */
+	if (sp->now % SECONDS_A_DAY < LEFTOVER_SECONDS &&
+	    leftover(sp, d, sp->yesterday) == -1)
 		fail(d, "look for a leftover");
 	else if (!d->adopted && stage(sp, d) == -1)
 		fail(d, "open");
@@ -465,9 +499,7 @@ take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
 {
 	int found = 0;
 
-	if (refresh_days(sp) == -1)
-		fail(d, "list the archive");
-	else if (sp->keep_days > 0 && d->event != NULL &&
+	if (sp->keep_days > 0 && d->event != NULL &&
 	    (found = archived(sp, d)) == -1)
 		fail(d, "look into the archive");
 	else if (found == 1)
@@ -505,8 +537,8 @@ spool_take(struct spool *sp, struct delivery *d, const uint8_t *body,
 	take_locked(sp, d, body, len);
 	if (d->state == SPOOL_PENDING)
 		sp->group[sp->n++] = d;
-	else
-		unlock(sp, d);
+	else if (sp->n == 0)
+		unlock_all(sp);	/* else the commit does */
 }
 
 /* Committing */
@@ -525,6 +557,11 @@ flush_data(struct spool *sp)
 				fail(sp->group[i], "syncfs");
 		return;
 	}
+	/* All writes are under way before the first is waited for. */
+	for (i = 0; sp->n > 1 && i < sp->n; i++)
+		if (sp->group[i]->fd != -1)
+			sync_file_range(sp->group[i]->fd, 0, 0,
+			    SYNC_FILE_RANGE_WRITE);
 #endif
 	for (i = 0; i < sp->n; i++) {
 		d = sp->group[i];
@@ -695,9 +732,9 @@ spool_commit(struct spool *sp)
 			finish(sp, d);
 		else
 			undo(sp, d);
-		unlock(sp, d);
 	}
 	sp->n = 0;
+	unlock_all(sp);
 }
 
 /* For the commands */

@@ -1,0 +1,246 @@
+#!/usr/bin/perl
+# The FastCGI door, raw over its socket: what web servers do, and what they
+# should not.
+use strict;
+use warnings;
+use Test::More;
+use Hook;
+
+$SIG{PIPE} = 'IGNORE';
+my $spool = new_spool();
+my $worker = worker(spool => $spool);
+my $body = event();
+
+# One connection each.
+my $got = post($worker, $EXAMPLE);
+is($got->{status}, 200, 'example: 200');
+is($got->{json}{status}, 'stored', 'example: stored');
+is($got->{ended}, 1, 'and the request is ended');
+is_deeply([content($spool, 'new')], [$EXAMPLE], 'example: bytes');
+is(post($worker, $EXAMPLE)->{json}{status}, 'duplicate', 'a repeat');
+
+# A kept connection.
+my $kept = fcgi_connect($worker);
+for my $n (1 .. 3) {
+	fcgi_send($kept, fcgi_request(event(), keep => 1));
+	is(fcgi_recv($kept)->{json}{status}, 'stored', "kept: request $n");
+}
+fcgi_send($kept, fcgi_request(event(), keep => 1,
+	params => { HTTP_X_PROTOCOL_SIGNATURE => undef }));
+is(fcgi_recv($kept)->{status}, 401, 'kept: after a refusal ...');
+fcgi_send($kept, fcgi_request('x' x 2_000_000, keep => 1));
+is(fcgi_recv($kept)->{status}, 413, '... and one too large ...');
+fcgi_send($kept, fcgi_request(event(), keep => 1));
+is(fcgi_recv($kept)->{json}{status}, 'stored', '... it still serves');
+is(post($worker, event())->{json}{status}, 'stored',
+	'a kept connection does not hold others up');
+
+# What only the wire can carry.
+for (['a repeated signature', 401, more => [HTTP_X_PROTOCOL_SIGNATURE => 'x']],
+	['a short body', 400, params => { CONTENT_LENGTH => length($body) + 1 }],
+	['a long body', 400, params => { CONTENT_LENGTH => length($body) - 1 }],
+	['no length', 411, params => { CONTENT_LENGTH => undef }],
+	['an empty length', 411, params => { CONTENT_LENGTH => '' }],
+	['GET', 200, params => { REQUEST_METHOD => 'GET' }],
+	['no method', 405, params => { REQUEST_METHOD => undef }],
+	['configuration in parameters', 401, params => {
+		PROTOCOL_HOOK_SECRET => 'mine',
+		HTTP_X_PROTOCOL_SIGNATURE => sign($body, 'mine') }]) {
+	my ($name, $status, @with) = @$_;
+	is(post($worker, $body, @with)->{status}, $status, "$name: $status");
+}
+my @before = files($spool);
+for my $size (1, 100, 8192, 65535, 65536, 70000, 300_000, (1 << 20) - 200) {
+	my $text = event(pad => $size);
+	for my $chunk (1000, 65535) {
+		is(post($worker, $text, chunk => $chunk)->{status}, 200,
+			"$size bytes in records of $chunk");
+	}
+	is((grep { $_ eq $text } content($spool, 'new')), 1,
+		"$size bytes: all of them, once");
+}
+for my $text (event(pad => 500), event(pad => 200_000)) {
+	is(post($worker, $text, params => { CONTENT_LENGTH => '',
+		HTTP_TRANSFER_ENCODING => 'chunked' })->{status}, 200,
+		'chunked: ' . length $text);
+}
+is(post($worker, 'x' x (1 << 21), params => { CONTENT_LENGTH => undef,
+	HTTP_TRANSFER_ENCODING => 'chunked' })->{status}, 413, 'chunked: 2M');
+
+# Byte by byte.
+my $slow = event();
+my $trickle = fcgi_connect($worker);
+for my $byte (split //, fcgi_request($slow)) {
+	syswrite $trickle, $byte;
+}
+is(fcgi_recv($trickle)->{json}{status}, 'stored', 'a byte at a time');
+
+# Clients that stop: nobody waits for them, and nothing is kept.
+@before = files($spool);
+my $text = event(pad => 100);
+my $all = fcgi_request($text);
+my @stalled = map { fcgi_connect($worker) } 1 .. 40;
+for my $i (0 .. $#stalled) {
+	fcgi_send($stalled[$i], substr $all, 0,
+		int($i * (length($all) - 1) / $#stalled));
+}
+my $big = fcgi_request(event(pad => 900_000));
+my @more = map { fcgi_connect($worker) } 1 .. 4;
+fcgi_send($more[$_], substr $big, 0, 200_000 * ($_ + 1)) for 0 .. 3;
+my $start = time;
+is(post($worker, event())->{status}, 200, "busy beside the silent $_")
+	for 1 .. 5;
+cmp_ok(time - $start, '<=', 2, 'without waiting for them');
+shutdown $_, 1 for @stalled[0 .. 19];
+for my $i (0 .. 19) {
+	my $answer = fcgi_recv($stalled[$i]);
+	ok(!defined $answer || $answer->{status} == 400,
+		"half a request, then its end: $i");
+}
+close $_ for @stalled, @more;
+is(post($worker, event())->{status}, 200, 'it lives on');
+is(scalar files($spool), @before + 6, 'nothing of theirs was kept');
+
+# Records that make no sense.
+my @junk = ("\0" x 100, "GET / HTTP/1.1\r\n\r\n", "\1" x 64, "\xff" x 4096,
+	fcgi_record(5, 'x') . fcgi_record(5, ''),
+	fcgi_record(1, "\0\1\0\0\0\0\0\0") . fcgi_record(5, ''),
+	fcgi_record(1, "\0\1") . fcgi_record(4, '') . fcgi_record(5, ''),
+	fcgi_record(1, pack 'nCx5', 9, 0) . fcgi_record(4, '')
+		. fcgi_record(5, ''),
+	fcgi_record(1, pack 'nCx5', 1, 0) . fcgi_record(4, "\xff" x 20)
+		. fcgi_record(4, '') . fcgi_record(5, ''),
+	fcgi_record(1, pack 'nCx5', 1, 0) . fcgi_record(2, ''),
+	fcgi_record(1, pack 'nCx5', 1, 0) . fcgi_record(4, "\5\5ab")
+		. fcgi_record(4, '') . fcgi_record(5, ''),
+	fcgi_record(9, fcgi_pairs(FCGI_MAX_CONNS => ''), 0));
+for my $i (0 .. $#junk) {
+	my $socket = fcgi_connect($worker);
+	fcgi_send($socket, $junk[$i]);
+	shutdown $socket, 1;
+	my $answer = fcgi_recv($socket, 5);
+	ok(!defined $answer || $answer->{status} !~ /^2/, "junk $i: no 2xx");
+}
+is(post($worker, event())->{status}, 200, 'it lives on after junk');
+my $values = fcgi_connect($worker);
+fcgi_send($values, fcgi_record(9, fcgi_pairs(FCGI_MAX_CONNS => ''), 0)
+	. fcgi_request($text = event()));
+is(fcgi_recv($values)->{status}, 200, 'a management record before a request');
+
+# An answer that nobody reads.
+for (1 .. 3) {
+	my $gone = fcgi_connect($worker);
+	fcgi_send($gone, fcgi_request($text = event()));
+	close $gone;
+}
+ok(wait_for(sub { grep { $_ eq $text } content($spool, 'new') }),
+	'the client that left is served all the same');
+is(post($worker, $text)->{json}{status}, 'duplicate', 'and may ask again');
+
+my $log = slurp($worker->{log});
+unlike($log, qr/\Q$KEY\E/, 'no key in the log');
+unlike($log, qr/xxxxxxxxxxxx/, 'no body in the log');
+is((grep { !/^result=\w+ status=\d{3} .*ms=[\d.]+( reason=.*)?$/ }
+	split /\n/, $log), 0, 'every line has its form');
+is(reap($worker), 0, 'SIGTERM ends it with 0');
+
+# Late requests.
+{
+	local $Hook::PROGRAM = 'build/quick/protocol-hook';
+	$spool = new_spool();
+	$worker = worker(spool => $spool);
+	my $silent = fcgi_connect($worker);
+	my $half = fcgi_connect($worker);
+	fcgi_send($half, substr $all, 0, length($all) - 20);
+	$kept = fcgi_connect($worker);
+	fcgi_send($kept, fcgi_request(event(), keep => 1));
+	is(fcgi_recv($kept)->{status}, 200, 'a connection is kept');
+	is(fcgi_recv($half)->{status}, 408, 'half a request: 408 in the end');
+	is(fcgi_recv($silent), undef, 'a silent connection is closed');
+	fcgi_send($kept, fcgi_request(event(), keep => 1));
+	is(fcgi_recv($kept)->{status}, 200, 'a kept one is not');
+	reap($worker);
+	pipe my $read, my $write or die $!;
+	is(cgi(spool => $spool, body => $body, stdin => $read)->{status}, 408,
+		'CGI: a body that does not come');
+}
+
+# More connections than there are slots: the oldest give way.
+$spool = new_spool();
+$worker = worker(spool => $spool, under => ['prlimit', '--nofile=300']);
+my @crowd = map { fcgi_connect($worker) } 1 .. 200;
+is(post($worker, event())->{status}, 200, 'served beside a crowd of silent ones');
+close $_ for @crowd;
+reap($worker);
+
+# Without a standard error, the log goes to the web server.
+for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
+	$spool = new_spool();
+	$worker = worker(spool => $spool, @$with);
+	$got = post($worker, $body);
+	is($got->{status}, 200, "@$with: stored");
+	like($got->{err}, qr/\Aresult=stored status=200 .*\n\z/,
+		"@$with: the log line comes by the connection");
+	is_deeply([content($spool, 'new')], [$body], "@$with: bytes");
+	reap($worker);
+}
+
+# Keys that are read again.
+my $keys = scratch() . '/keys';
+sub set_keys {
+	open my $fh, '>', $keys or die $!;
+	print $fh @_;
+	close $fh;
+}
+sub reload {
+	my ($want) = @_;
+	my $seen = () = slurp($worker->{log}) =~ /^result=reload/mg;
+	kill 'HUP', $worker->{pid};
+	ok(wait_for(sub { my $now = () = slurp($worker->{log})
+		=~ /^result=reload/mg; $now > $seen }), 'SIGHUP is seen');
+	like(slurp($worker->{log}), qr/^result=$want.*\n\z/m, $want);
+}
+$spool = new_spool();
+set_keys("one\n");
+$worker = worker(spool => $spool, env => { PROTOCOL_HOOK_SECRET => undef,
+	PROTOCOL_HOOK_SECRET_FILE => $keys });
+sub by { my $t = event(); return post($worker, $t,
+	params => { HTTP_X_PROTOCOL_SIGNATURE => sign($t, shift) })->{status} }
+is(by('one'), 200, 'the first key');
+set_keys("two\none\n");
+is(by('two'), 401, 'a new key is not known before SIGHUP');
+reload('reloaded');
+is(by('two'), 200, 'the new key is');
+is(by('one'), 200, 'the old one still is');
+set_keys("two\n");
+reload('reloaded');
+is(by('one'), 401, 'the old one is no more');
+unlink $keys;
+reload('reload_failed');
+is(by('two'), 200, 'a file that is gone: the keys stay');
+unlike(slurp($worker->{log}), qr/\Q$keys\E/, 'its path is not logged');
+reap($worker);
+$worker = worker(spool => $spool, env => { PROTOCOL_HOOK_SECRET => undef,
+	PROTOCOL_HOOK_SECRET_FILE => $keys });
+is(by('two'), 500, 'no file at start: 500 ...');
+set_keys("two\n");
+reload('reloaded');
+is(by('two'), 200, '... until it is there and SIGHUP comes');
+reap($worker);
+
+# Socket activation with descriptor 3.
+$spool = new_spool();
+$worker = worker(spool => $spool, under => ['perl', '-e', <<'END']);
+require POSIX;
+$^F = 3;	# not closed on exec
+open my $socket, '+<&', \*STDIN;
+open STDIN, '<', '/dev/null';
+POSIX::dup2(fileno($socket), 3);
+$ENV{LISTEN_PID} = $$;
+$ENV{LISTEN_FDS} = 1;
+exec @ARGV;
+END
+is(post($worker, event())->{status}, 200, 'LISTEN_FDS');
+reap($worker);
+
+done_testing();

@@ -1,0 +1,74 @@
+#!/usr/bin/perl
+# The order of the calls that make a delivery durable, seen by strace.
+use strict;
+use warnings;
+use Test::More;
+use Hook;
+
+plan skip_all => 'needs strace that may trace'
+	if system('strace -o /dev/null true 2>/dev/null') != 0;
+
+my $CALLS = 'fdatasync,fsync,syncfs,sync_file_range,linkat,renameat,write,'
+	. 'pwrite64,openat,unlinkat,writev';
+
+# The calls on the spool and the answer, one word each.
+sub order {
+	my ($trace) = @_;
+	my @order;
+	for (split /\n/, $trace) {
+		s/^\d+ +//;
+		if (/^openat\(.*O_CREAT.*\) = \d/) { push @order, 'create' if !/"lock"/ }
+		elsif (/^write\(\d+(?:<[^>]*>)?, ".*?Status: /) { push @order, 'answer' }
+		elsif (/^write\(\d+(?:<[^>]*>)?, "result=/) { push @order, 'log' }
+		elsif (/^write\(\d+(?:<[^>]*>)?, "\{"?/) { push @order, 'write' }
+		elsif (/^(fdatasync|syncfs)/) { push @order, $1 }
+		elsif (/^fsync\(\d+<.*\/new>/) { push @order, 'fsync new' }
+		elsif (/^fsync/) { push @order, 'fsync other' }
+		elsif (/^linkat\(.*\/new>, /) { push @order, 'link new' }
+		elsif (/^renameat\(.*archive>/) { push @order, 'rename' }
+	}
+	return @order;
+}
+
+sub traced {
+	my (%with) = @_;
+	my $file = scratch() . '/trace';
+	my $got = cgi(%with, under => ['strace', '-y', '-s', '40', '-o', $file,
+		'-e', "trace=$CALLS"]);
+	return ($got, order(slurp($file)));
+}
+
+my $spool = new_spool();
+my ($got, @order) = traced(spool => $spool, body => $EXAMPLE);
+is($got->{status}, 200, 'CGI: stored');
+is_deeply(\@order, ['create', 'write', 'fdatasync', 'link new', 'fsync new',
+	'rename', 'answer', 'log'], 'CGI: data, name, answer, two flushes');
+($got, @order) = traced(spool => $spool, body => $EXAMPLE);
+is($got->{json}{status}, 'duplicate', 'CGI: a repeat');
+is_deeply(\@order, ['answer', 'log'], 'CGI: a repeat flushes nothing');
+
+# Eight requests that are there when the worker looks are one group.
+$spool = new_spool();
+my $trace = scratch() . '/trace';
+my $worker = worker(spool => $spool, under => ['strace', '-f', '-y', '-s', '40',
+	'-o', $trace, '-e', "trace=$CALLS", '-D']);
+is(post($worker, event())->{status}, 200, 'FastCGI: ready');
+kill 'STOP', $worker->{pid};
+my @sockets = map { fcgi_connect($worker) } 1 .. 8;
+fcgi_send($_, fcgi_request(event())) for @sockets;
+kill 'CONT', $worker->{pid};
+is(fcgi_recv($_)->{status}, 200, 'FastCGI: stored') for @sockets;
+reap($worker);
+@order = order(slurp($trace));
+my ($last) = grep { $order[$_] eq 'fsync new' } 0 .. $#order;
+splice @order, 0, $last + 1;	# the first one's
+my %seen;
+$seen{$_}++ for @order;
+is($seen{'fsync new'}, 1, 'a group of 8 flushes the directory once');
+is($seen{fdatasync}, 8, 'and each file');
+my $names = join ' ', map { /link new|fsync new|fdatasync|answer/ ? $_ : () }
+	@order;
+like($names, qr/^(answer )?(fdatasync ){8}(link new ){8}fsync new( answer){8}$/,
+	'all data, then all names, then the directory, then the answers');
+
+done_testing();
