@@ -5,6 +5,10 @@ LDFLAGS ?=
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+# Completion, and, where they are named, the units of systemd and a CGI program.
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/vendor-completions
+UNITDIR ?=
 CGIDIR ?=
 SPOOLDIR ?= /var/spool/protocol-hook
 PKG_CONFIG ?= pkg-config
@@ -45,7 +49,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all lint install uninstall clean dist
+.PHONY: all demo serve check check-all lint install uninstall clean dist \
+	check-release deb rpm
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -129,28 +134,79 @@ run-lint:
 	cd man && mandoc -Tlint -Wstyle *.[1-9]
 	shellcheck $(SCRIPTS)
 
-install: all
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man8 \
-	    $(DESTDIR)$(MANDIR)/man5
+# Made from usage, so that they know what the program knows.
+build/completion.%: protocol-hook scripts/completion
+	sh scripts/completion $* ./protocol-hook > $@
+
+COMPLETION = build/completion.bash build/completion.zsh
+UNITS = $(notdir $(wildcard examples/systemd/protocol-hook*))
+CONFS = sysusers tmpfiles
+
+install: all $(COMPLETION)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(BASHDIR) \
+	    $(DESTDIR)$(ZSHDIR)
 	install -m 755 protocol-hook $(DESTDIR)$(BINDIR)/protocol-hook
-	install -m 644 man/*.8 $(DESTDIR)$(MANDIR)/man8/
-	install -m 644 man/*.5 $(DESTDIR)$(MANDIR)/man5/
+	install -m 644 build/completion.bash $(DESTDIR)$(BASHDIR)/protocol-hook
+	install -m 644 build/completion.zsh $(DESTDIR)$(ZSHDIR)/_protocol-hook
+	for n in 1 5 8; do install -d $(DESTDIR)$(MANDIR)/man$$n && \
+	    install -m 644 man/*.$$n $(DESTDIR)$(MANDIR)/man$$n/ || exit 1; \
+	done
 	if [ -n "$(CGIDIR)" ]; then install -d $(DESTDIR)$(CGIDIR) && \
 	    install -m 755 protocol-hook $(DESTDIR)$(CGIDIR)/; fi
+	if [ -n "$(UNITDIR)" ]; then install -d $(DESTDIR)$(UNITDIR) && \
+	    for f in $(UNITS); do sed 's,/usr/local/bin,$(BINDIR),' \
+	    examples/systemd/$$f > $(DESTDIR)$(UNITDIR)/$$f || exit 1; \
+	    done && chmod 644 $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) && \
+	    for d in $(CONFS); do install -d $(DESTDIR)$(PREFIX)/lib/$$d.d && \
+	    install -m 644 examples/systemd/$$d.conf \
+	    $(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf || exit 1; \
+	    done; fi
 
 # The spool and what is in it stay.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/protocol-hook
-	rm -f $(patsubst man/%,$(DESTDIR)$(MANDIR)/man8/%,$(wildcard man/*.8))
-	rm -f $(patsubst man/%,$(DESTDIR)$(MANDIR)/man5/%,$(wildcard man/*.5))
+	rm -f $(DESTDIR)$(BINDIR)/protocol-hook \
+	    $(DESTDIR)$(BASHDIR)/protocol-hook \
+	    $(DESTDIR)$(ZSHDIR)/_protocol-hook
+	cd man && for f in *.[158]; do \
+	    rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$$f; done
 	if [ -n "$(CGIDIR)" ]; then \
 	    rm -f $(DESTDIR)$(CGIDIR)/protocol-hook; fi
+	if [ -n "$(UNITDIR)" ]; then \
+	    rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
+	    $(CONFS:%=$(DESTDIR)$(PREFIX)/lib/%.d/protocol-hook.conf); fi
 
 clean:
 	rm -rf build protocol-hook
 
-dist:
+# The same bytes for the same commit, wherever and whenever it is made.
+DIST = protocol-hook-$(VERSION)
+
+dist: build/$(DIST).tar.gz
+	@echo $<
+
+build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	git archive --format=tar --prefix=protocol-hook-$(VERSION)/ HEAD | \
-	    gzip -9n > build/protocol-hook-$(VERSION).tar.gz
-	@echo build/protocol-hook-$(VERSION).tar.gz
+	git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -9n > $@
+
+# Before a tag is made, and for whoever has one: all places agree.
+check-release:
+	@sh scripts/check-release $(VERSION)
+
+deb: build/$(DIST).tar.gz
+	$(NEED) build deb
+	rm -rf build/deb
+	mkdir -p build/deb
+	cp $< build/deb/protocol-hook_$(VERSION).orig.tar.gz
+	tar -xzf $< -C build/deb
+	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc
+	lintian --fail-on error,warning build/deb/*.changes
+	@ls build/deb/*.deb
+
+rpm: build/$(DIST).tar.gz
+	$(NEED) build rpm
+	rm -rf build/rpm
+	mkdir -p build/rpm/SOURCES
+	cp $< build/rpm/SOURCES/
+	rpmbuild -bb --nodeps --define '_topdir $(CURDIR)/build/rpm' \
+	    examples/rpm/protocol-hook.spec
+	@ls build/rpm/RPMS/*/*.rpm
