@@ -74,6 +74,12 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 	$(COMPILE) -DREQUEST_SECONDS=1 -o $@ $(SOURCES) $(HOOK_LDFLAGS) \
 	    $(LDFLAGS) $(HOOK_LIBS)
 
+# Without inotify, for the tests.
+build/poll/protocol-hook: $(SOURCES) hook.h build/flags
+	@mkdir -p build/poll
+	$(COMPILE) -DWATCH_POLL -o $@ $(SOURCES) $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $(HOOK_LIBS)
+
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
@@ -98,7 +104,7 @@ CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook
+TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/poll/protocol-hook
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)

@@ -205,6 +205,12 @@ check_space(const struct spool *sp)
 		    (uint64_t)vfs.f_favail);
 }
 
+static bool
+writable(int dir)
+{
+	return faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) == 0;
+}
+
 /* The receiver's own way, with bytes that are no event. */
 static void
 check_delivery(struct spool *sp)
@@ -224,10 +230,10 @@ check_delivery(struct spool *sp)
 	errno = d.error;
 	if (d.state != SPOOL_STORED)
 		say_fault("test delivery", sp->path, d.step);
-	else if (faccessat(sp->new, ".", W_OK | X_OK, AT_EACCESS) == -1)
-		say_fault("new/", sp->path, "a file can't be put into new/");
-	else if (spool_flush(sp) == -1)
-		say_fault("new/", sp->path, "new/ can't be flushed");
+	else if (!writable(sp->new) || spool_flush(sp) == -1)
+		say_fault("new/", sp->path, "write and flush");
+	else if (!writable(sp->archive))	/* tomorrow */
+		say_fault("archive/", sp->path, "make a day's directory");
 	else
 		say(OK, "test delivery", "written, flushed, linked and "
 		    "removed in %.1f ms",
