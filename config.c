@@ -111,8 +111,10 @@ read_keys(struct config *cfg, const char **name)
 
 	cfg->secret_file = getenv(SECRET_FILE);
 	*name = SECRET_FILE;
-	if (cfg->secret_file != NULL && (secret != NULL || previous != NULL))
+	if (cfg->secret_file != NULL && (secret != NULL || previous != NULL)) {
+		cfg->secret_file = NULL;	/* nor may SIGHUP take it */
 		return "can't be set together with a key itself";
+	}
 	if (cfg->secret_file != NULL)
 		return keys_read_file(&cfg->keys, cfg->secret_file);
 	*name = SECRET;
