@@ -198,12 +198,14 @@ build/$(DIST).tar.gz: FORCE
 check-release:
 	@sh scripts/check-release $(VERSION)
 
-deb: build/$(DIST).tar.gz
+# The source as upstream's archive without debian/, and that beside it.
+deb:
 	$(NEED) build deb
 	rm -rf build/deb
 	mkdir -p build/deb
-	cp $< build/deb/protocol-hook_$(VERSION).orig.tar.gz
-	tar -xzf $< -C build/deb
+	git archive --prefix=$(DIST)/ HEAD ':!debian' | \
+	    gzip -9n > build/deb/protocol-hook_$(VERSION).orig.tar.gz
+	git archive --prefix=$(DIST)/ HEAD | tar -x -C build/deb
 	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc
 	lintian --fail-on error,warning build/deb/*.changes
 	@ls build/deb/*.deb
