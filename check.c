@@ -116,12 +116,12 @@ check_keys(struct config *cfg)
 	else if (k->shortest < KEY_SHORT)
 		say(NOTE, "key", "one has only %zu bytes, which can be "
 		    "guessed: is it whole?", k->shortest);
-	else if (k->blank)
-		say(NOTE, "key", "one begins or ends with white space: "
+	else if (k->odd)
+		say(NOTE, "key", "one begins or ends with a space or a quote: "
 		    "is that meant?");
 	else
-		say(OK, "key", "%u, the shortest of %zu bytes", k->n,
-		    k->shortest);
+		say(OK, "key", "%u, the shortest of %zu bytes; not Protocol's "
+		    "if the log has result=unauthorized", k->n, k->shortest);
 }
 
 /* The spool */

@@ -30,10 +30,11 @@
 #define DIGEST(name, ctx, out)	name##_digest(ctx, DIGEST_SIZE, out)
 #endif
 
+/* What a key from Protocol hardly begins or ends with. */
 static bool
-is_blank(char c)
+is_odd(char c)
 {
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+	return strchr(" \t\r\n\"'", c) != NULL;
 }
 
 const char *
@@ -43,7 +44,7 @@ keys_add(struct keys *keys, const char *key, size_t len)
 		return "too many keys";
 	if (keys->n == 0 || len < keys->shortest)
 		keys->shortest = len;
-	keys->blank |= len > 0 && (is_blank(key[0]) || is_blank(key[len - 1]));
+	keys->odd |= len > 0 && (is_odd(key[0]) || is_odd(key[len - 1]));
 	hmac_sha256_set_key(&keys->hmac[keys->n++], len, (const uint8_t *)key);
 	return NULL;
 }

@@ -326,7 +326,7 @@ is($status, 0, 'check') or diag($out);
 is($err, '', 'check: no error');
 unlike($out, qr/FAIL/, 'nothing fails');
 is(scalar(grep { !/^(ok|note) +\S/ } split /\n/, $out), 0, 'its lines');
-like($out, qr/^ok +key +1, the shortest of 32 bytes$/m, 'the key');
+like($out, qr/^ok +key +1, the shortest of 32 bytes; /m, 'the key');
 like($out, qr/^ok +test delivery /m, 'the test delivery');
 is(scalar files($spool, $_), 0, "nothing is left in $_/") for qw(new rejected);
 is(scalar(map { files($spool, "archive/$_") } files($spool, 'archive')), 0,
@@ -379,11 +379,13 @@ like($out, qr/^FAIL +key .*can't be set together with a key/m,
 	'check: two sources of keys');
 ($status, $out) = run({ %in, %file }, 'check');
 is($status, 0, 'check: a secret file');
-like($out, qr/^ok +key +2, the shortest of 16 bytes$/m, 'its keys');
+like($out, qr/^ok +key +2, the shortest of 16 bytes; /m, 'its keys');
 like((run({ %in, PROTOCOL_HOOK_SECRET => 'short' }, 'check'))[1],
 	qr/^note +key .*5 bytes/m, 'check: a short key');
 like((run({ %in, PROTOCOL_HOOK_SECRET => 'k' x 30 . ' ' }, 'check'))[1],
-	qr/^note +key .*white space/m, 'check: white space');
+	qr/^note +key .*a space or a quote/m, 'check: white space');
+like((run({ %in, PROTOCOL_HOOK_SECRET => '"' . 'k' x 30 . '"' }, 'check'))[1],
+	qr/^note +key .*a space or a quote/m, 'check: quotes');
 
 # As somebody who is not root, nothing hides behind root's rights.
 SKIP: {
