@@ -79,23 +79,27 @@ say_variable(const char *name, const char *value, const char *why)
 		say(FAIL, name, "%s: correct or remove it", why);
 }
 
-static void
+/* Whether it can be read. */
+static bool
 check_secret_file(const char *path)
 {
 	struct stat st;
 
-	if (access(path, R_OK) == -1)
+	if (access(path, R_OK) == -1) {
 		say(FAIL, "secret file", errno == ENOENT ?
 		    "%s is not there: put the key into it, readable by %s" :
 		    "%s can't be read by %s: change its owner, its mode or "
 		    "its directory's", path, user);
-	else if (stat(path, &st) == 0 && (st.st_mode & S_IRWXO) != 0)
+		return false;
+	}
+	if (stat(path, &st) == 0 && (st.st_mode & S_IRWXO) != 0)
 		say(FAIL, "secret file", "every user may read %s: chmod o= %s",
 		    path, path);
 	else
 		say(OK, "secret file", "%s, mode %03o, uid %ld, gid %ld", path,
 		    (unsigned int)st.st_mode & 0777, (long)st.st_uid,
 		    (long)st.st_gid);
+	return true;
 }
 
 static void
@@ -105,7 +109,8 @@ check_keys(struct config *cfg)
 	const char *why = NULL;
 
 	if (cfg->secret_file != NULL) {
-		check_secret_file(cfg->secret_file);
+		if (!check_secret_file(cfg->secret_file))
+			return;
 		/* Before, we may have been root. */
 		why = config_reload(cfg);
 	}
