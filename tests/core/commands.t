@@ -310,6 +310,21 @@ unlink map { "$spool/new/$_" } files($spool);
 my $got = cgi(spool => $spool, body => $bodies[3]);
 is($got->{json}{status}, 'duplicate', 'a repeat after a replay is a duplicate');
 
+# It counts what is flushed: after the last link comes a flush of new/.
+SKIP: {
+	skip 'needs strace', 2 if system('command -v strace >/dev/null') != 0;
+	unlink map { "$spool/new/$_" } files($spool);
+	my $trace = do {
+		local %ENV = (PATH => $ENV{PATH}, %in);
+		qx(strace -qq -y -e trace=linkat,fsync $PROGRAM replay -a 2>&1);
+	};
+	my @calls = map { /^(linkat|fsync).* = 0$/ ? $1 : () }
+		split /\n/, $trace;
+	is("@calls", 'linkat linkat linkat linkat linkat linkat fsync',
+		'links, then a flush') or diag($trace);
+	like($trace, qr{^fsync\(\d+<\Q$spool\E/new>\)}m, 'of new/');
+}
+
 # What is no delivery, or can't be read, is told.
 open $fh, '>', "$spool/archive/$day/" . '0' x 64 or die $!;
 close $fh or die $!;
