@@ -25,6 +25,7 @@
 
 #define SLOTS_MAX	1024
 #define LOOK_SIZE	65536
+#define OTHERS_MAX	(1 << 20)	/* bytes, parameters above all */
 #define STOP_SECONDS	5
 #define COLLECT_MAX	64	/* reads from one connection at a time */
 
@@ -57,11 +58,14 @@ record_begins(struct records *r)
 	if (r->id == 0 && h->type == FCGI_BEGIN_REQUEST)
 		r->id = id;
 	r->keep = id != 0 && id == r->id;
-	if (r->keep && h->type == FCGI_STDIN) {
+	if (!r->keep)
+		return;
+	if (h->type == FCGI_STDIN) {
 		/* One record more than is allowed is enough to refuse it. */
 		r->keep = content == 0 || r->body <= body_limit;
 		r->body += content;
-	}
+	} else
+		r->others += r->rest;
 }
 
 static void
@@ -94,6 +98,8 @@ records_read(struct records *r, const uint8_t *p, size_t n, int held)
 			if (r->header[0] != FCGI_VERSION_1)
 				return -1;
 			record_begins(r);
+			if (r->others > OTHERS_MAX)
+				return -1;
 			if (held != -1 && r->keep && write(held, r->header,
 			    FCGI_HEADER_LEN) != FCGI_HEADER_LEN)
 				return -1;

@@ -35,6 +35,8 @@ int number_read(uint64_t *, const char *, size_t len);
 int write_all(int fd, const void *, size_t n);
 /* Lower-case hex, NUL-terminated. */
 void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* On CLOCK_MONOTONIC. */
+double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
 
@@ -169,7 +171,7 @@ struct spool {
 	uint64_t min_free;
 	int dir, new, archive, rejected, lock;	/* descriptors, or -1 */
 	bool own_fs;			/* nothing else is on its device */
-	bool low;			/* too little space to take more */
+	const char *low;		/* why it takes no more now, or NULL */
 	uint64_t last;			/* microseconds of the newest name */
 	struct delivery *group[GROUP_MAX];	/* pending */
 	size_t n;
@@ -249,6 +251,8 @@ struct request {
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
 /* One logfmt line with its newline; returns its length in bytes. */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
+/* The same for SIGHUP; WHY the old keys stay, or NULL. */
+size_t reply_log_reload(char line[LOG_SIZE], const char *why);
 
 /* connections.c: FastCGI connections */
 
@@ -264,7 +268,7 @@ struct records {
 	int id;			/* of the request, 0 before it begins */
 	bool keep;		/* the record is part of it */
 	bool params, whole;	/* all parameters, all of it were seen */
-	uint64_t body;		/* bytes of its body */
+	uint64_t body, others;	/* bytes of its body, of other records */
 };
 
 struct connection {

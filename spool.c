@@ -70,11 +70,13 @@ spool_close(struct spool *sp)
 
 /* Opens, and makes if need be, one of the spool's directories. */
 static int
-open_sub(struct spool *sp, int *fd, const char *name)
+open_sub(struct spool *sp, int *fd, const char *name, bool *made)
 {
 	struct stat top, st;
 
-	if (mkdirat(sp->dir, name, 0770) == -1 && errno != EEXIST)
+	if (mkdirat(sp->dir, name, 0770) == 0)
+		*made = true;
+	else if (errno != EEXIST)
 		return -1;
 	*fd = openat(sp->dir, name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -95,6 +97,7 @@ static const char *
 open_all(struct spool *sp)
 {
 	struct stat st, parent;
+	bool made = false;
 
 	sp->dir = open(sp->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sp->dir == -1 || fstat(sp->dir, &st) == -1)
@@ -103,14 +106,18 @@ open_all(struct spool *sp)
 		errno = 0;
 		return "others may write to the spool directory";
 	}
-	if (open_sub(sp, &sp->new, "new") == -1)
+	if (open_sub(sp, &sp->new, "new", &made) == -1)
 		return "new/ in the spool is not usable";
-	if (open_sub(sp, &sp->archive, "archive") == -1)
+	if (open_sub(sp, &sp->archive, "archive", &made) == -1)
 		return "archive/ in the spool is not usable";
-	if (open_sub(sp, &sp->rejected, "rejected") == -1)
+	if (open_sub(sp, &sp->rejected, "rejected", &made) == -1)
 		return "rejected/ in the spool is not usable";
+	/* A new directory must not be lost with what is in it. */
+	if (made && fsync(sp->dir) == -1)
+		return "the spool directory can't be flushed";
+	/* Nobody may read it: a reader's lock would hold the writers up. */
 	sp->lock = openat(sp->dir, "lock",
-	    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0660);
+	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0620);
 	if (sp->lock == -1)
 		return "lock in the spool is not usable";
 	sp->own_fs = fstatat(sp->dir, "..", &parent, 0) == 0 &&
@@ -242,15 +249,21 @@ unchanged(const struct spool *sp, time_t *changed)
 	return true;
 }
 
-static bool
-too_little_space(const struct spool *sp)
+/* Why nothing more can be stored for now, or NULL. */
+static const char *
+shortage(const struct spool *sp)
 {
 	struct statvfs vfs;
 
-	if (fstatvfs(sp->new, &vfs) == -1 || (vfs.f_flag & ST_RDONLY) != 0)
-		return true;
-	return (uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free ||
-	    (vfs.f_files > 0 && vfs.f_favail == 0);
+	if (fstatvfs(sp->new, &vfs) == -1)
+		return "the spool's free space can't be read";
+	if ((vfs.f_flag & ST_RDONLY) != 0)
+		return "the spool is read-only";
+	if ((uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free)
+		return "free space below PROTOCOL_HOOK_MIN_FREE";
+	if (vfs.f_files > 0 && vfs.f_favail == 0)
+		return "no free inode";
+	return NULL;
 }
 
 const char *
@@ -270,7 +283,7 @@ spool_check(struct spool *sp)
 	}
 	if (refresh_days(sp, changed) == -1)
 		return "archive/ in the spool can't be read";
-	sp->low = too_little_space(sp);
+	sp->low = shortage(sp);
 	return NULL;
 }
 
@@ -504,9 +517,9 @@ take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
 		fail(d, "look into the archive");
 	else if (found == 1)
 		d->state = SPOOL_DUPLICATE;
-	else if (sp->low) {
-		errno = ENOSPC;
-		fail(d, "free space below PROTOCOL_HOOK_MIN_FREE");
+	else if (sp->low != NULL) {
+		errno = 0;
+		fail(d, sp->low);
 	} else
 		write_delivery(sp, d, body, len);
 }
