@@ -14,7 +14,7 @@ DESTDIR ?=
 VERSION := 0.1.0
 LIBRARIES = fcgi nettle json-c
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c reply.c config.c commands.c util.c
+	spool.c sandbox.c reply.c config.c commands.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))

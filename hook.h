@@ -205,6 +205,15 @@ void spool_commit(struct spool *);
 /* Removes up to N expired files from the archive. */
 void spool_tidy(struct spool *, size_t n);
 
+/* sandbox.c: what the process can reach */
+
+/*
+ * For good: the spool that is open as SPOOL, and the directory of SECRET_FILE
+ * unless that is NULL.  NULL, or why the process is not confined.
+ */
+const char *sandbox_enter(int spool, const char *spool_path,
+    const char *secret_file);
+
 /* reply.c: answers and log lines */
 
 enum outcome {
@@ -251,8 +260,9 @@ struct request {
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
 /* One logfmt line with its newline; returns its length in bytes. */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
-/* The same for SIGHUP; WHY the old keys stay, or NULL. */
-size_t reply_log_reload(char line[LOG_SIZE], const char *why);
+/* The same for what is no request; WHY may be NULL. */
+size_t reply_log_note(char line[LOG_SIZE], const char *result,
+    const char *why);
 
 /* connections.c: FastCGI connections */
 

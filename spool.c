@@ -395,11 +395,13 @@ lock(const struct spool *sp, const struct delivery *d, bool wait)
 }
 
 static void
-unlock_all(const struct spool *sp)
+unlock_all(struct spool *sp)
 {
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	fcntl(sp->lock, F_SETLK, &fl);
+	/* Closing it drops the locks, too; the next check opens it again. */
+	if (fcntl(sp->lock, F_SETLK, &fl) == -1)
+		spool_close(sp);
 }
 
 /* Our own lock does not stop us: an equal body may be in this group. */
