@@ -1,0 +1,107 @@
+# The set-ups: which example, what it needs, how it is stopped and reloaded,
+# and where the server itself answers otherwise than the contract, and why.
+package Servers::Setups;
+use strict;
+use warnings;
+use Exporter qw(import);
+
+our @EXPORT = qw(%SETUPS);
+
+my $MODULES = '/usr/lib/apache2/modules';
+
+# What is started by examples/spawn-fcgi, and by others in its place.
+my @SPAWNED = ['protocol-hook/pid', 'TERM'];
+my $NGINX = { pid => 'nginx.pid', stop => 'QUIT', reload => 'HUP' };
+my $LIGHTTPD = { pid => 'lighttpd.pid', stop => 'INT', reload => 'USR1' };
+my $APACHE = { pid => 'apache2/protocol-hook.pid', stop => 'WINCH',
+	reload => 'USR1' };
+my $UWSGI = { pid => 'uwsgi.pid', stop => 'INT', reload => 'HUP' };
+
+sub setup {
+	my ($door, $title, $example, $server, $needs, %with) = @_;
+	my $pid = $server->{pid};
+	return { title => $title, door => $door, example => $example,
+		needs => $needs, stop => [[$pid, $server->{stop}],
+		@{ $with{then} // [] }], reload => [$pid, $server->{reload}],
+		deviations => {}, %with };
+}
+
+our %SETUPS = (
+	'cgi-apache-prefork' => setup('CGI', 'Apache, mod_cgi (prefork)',
+		'apache/cgi.conf', $APACHE, ['apache2']),
+	'cgi-apache-event' => setup('CGI', 'Apache, mod_cgid (event)',
+		'apache/cgid.conf', $APACHE, ['apache2']),
+	'cgi-apache-suexec' => setup('CGI', 'Apache, suexec',
+		'apache/suexec.conf', $APACHE,
+		['apache2', '/usr/lib/apache2/suexec', 'unshare'], root => 1,
+		var_www => 1, own_user => 'nobody', in => \&see_var_www),
+	'cgi-lighttpd' => setup('CGI', 'lighttpd, mod_cgi',
+		'lighttpd/cgi.conf', $LIGHTTPD, ['lighttpd']),
+	'cgi-uwsgi' => setup('CGI', 'uWSGI, cgi plugin', 'uwsgi/cgi.ini',
+		$UWSGI, ['uwsgi', '/usr/lib/uwsgi/plugins/cgi_plugin.so']),
+	'cgi-busybox' => setup('CGI', 'BusyBox httpd', 'busybox/start',
+		{ pid => 'protocol-hook.pid', stop => 'TERM' }, ['busybox'],
+		reload => sub { }),
+	'cgi-nginx-fcgiwrap' => setup('CGI', 'nginx, fcgiwrap',
+		'nginx/fcgiwrap.conf', $NGINX,
+		[qw(nginx spawn-fcgi fcgiwrap)],
+		then => [['fcgiwrap.pid', 'TERM']]),
+	'fastcgi-nginx' => setup('FastCGI', 'nginx, spawn-fcgi',
+		'nginx/fastcgi.conf', $NGINX, [qw(nginx spawn-fcgi)],
+		then => [@SPAWNED]),
+	'fastcgi-nginx-keep-conn' => setup('FastCGI',
+		'nginx, fastcgi_keep_conn on', 'nginx/keep-conn.conf', $NGINX,
+		[qw(nginx spawn-fcgi)], then => [@SPAWNED]),
+	'fastcgi-nginx-multiwatch' => setup('FastCGI',
+		'nginx, multiwatch (4 processes)', 'multiwatch/start', $NGINX,
+		[qw(nginx spawn-fcgi multiwatch)], then => [@SPAWNED]),
+	'fastcgi-nginx-activate' => setup('FastCGI',
+		'nginx, systemd-socket-activate', 'systemd/activate', $NGINX,
+		[qw(nginx systemd-socket-activate)], root => 1,
+		then => [@SPAWNED]),
+	'fastcgi-lighttpd' => setup('FastCGI', 'lighttpd, mod_fastcgi',
+		'lighttpd/fastcgi.conf', $LIGHTTPD, ['lighttpd']),
+	'fastcgi-lighttpd-socket' => setup('FastCGI',
+		'lighttpd, spawn-fcgi', 'lighttpd/socket.conf', $LIGHTTPD,
+		[qw(lighttpd spawn-fcgi)], then => [@SPAWNED]),
+	'fastcgi-lighttpd-cgi-fcgi' => setup('FastCGI',
+		'lighttpd, cgi-fcgi', 'cgi-fcgi/lighttpd.conf', $LIGHTTPD,
+		[qw(lighttpd cgi-fcgi)], after_stop => \&stop_program),
+	'fastcgi-apache-fcgid' => setup('FastCGI', 'Apache, mod_fcgid',
+		'apache/fcgid.conf', $APACHE,
+		['apache2', "$MODULES/mod_fcgid.so"]),
+	'fastcgi-apache-proxy' => setup('FastCGI', 'Apache, mod_proxy_fcgi',
+		'apache/proxy-fcgi.conf', $APACHE, [qw(apache2 spawn-fcgi)],
+		then => [@SPAWNED]),
+	'fastcgi-caddy' => setup('FastCGI', 'Caddy', 'caddy/Caddyfile',
+		{ pid => 'caddy.pid', stop => 'TERM' },
+		[qw(caddy spawn-fcgi)], then => [@SPAWNED],
+		reload => \&reload_caddy),
+	'fastcgi-h2o' => setup('FastCGI', 'h2o', 'h2o/h2o.conf',
+		{ pid => 'h2o.pid', stop => 'TERM' }, [qw(h2o spawn-fcgi)],
+		then => [@SPAWNED], reload => sub { }),
+);
+
+# suexec runs only what is below /var/www, so this test has one of its own, and
+# a place for suexec's log, in a mount namespace that ends with Apache.
+sub see_var_www {
+	my ($s, $command) = @_;
+	my $dir = $s->{dir};
+	return "unshare -m sh -c 'mount --bind $dir/var/www /var/www && " .
+		"mount --bind $dir/var/log/apache2 /var/log/apache2 && " .
+		"$command'";
+}
+
+sub reload_caddy {
+	my ($s) = @_;
+	Servers::command($s, 'caddy reload --config examples/caddy/Caddyfile ' .
+		"--address unix/$s->{dir}/run/caddy-admin.socket --force");
+}
+
+# cgi-fcgi leaves no note of the process that it starts.
+sub stop_program {
+	my ($s) = @_;
+	kill 'TERM', Servers::processes($s);
+}
+
+1;
