@@ -68,6 +68,10 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 	$(COMPILE) -DREQUEST_SECONDS=1 -o $@ $(SOURCES) $(HOOK_LDFLAGS) \
 	    $(LDFLAGS) $(HOOK_LIBS)
 
+# Makes calls fail, for the tests.
+build/shim.so: tests/faults/shim.c build/flags
+	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
+
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
@@ -92,7 +96,7 @@ CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook
+TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/shim.so
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
