@@ -8,7 +8,7 @@ use Hook qw(scratch);
 
 our @EXPORT = qw(can_mount new_disk mount_disk unmount_disk cut_power);
 
-my %mounted;
+our %mounted;
 
 sub can_mount { return $> == 0 && -e '/dev/loop-control' }
 
