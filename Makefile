@@ -44,7 +44,7 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all lint install uninstall clean dist
+.PHONY: all demo serve check check-all torture soak lint install uninstall clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -103,6 +103,17 @@ run-core: $(TESTED)
 
 run-all: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
+
+# Hours: 500 power cuts; a million deliveries with restarts.
+torture soak:
+	$(NEED) build check check-all
+	$(MAKE) run-$@
+
+run-torture: $(TESTED)
+	CUTS=500 prove -Itests/lib --timer $(PROVEFLAGS) tests/faults/power.t
+
+run-soak: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/soak/soak.t
 
 lint:
 	$(NEED) build check lint
