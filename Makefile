@@ -80,7 +80,7 @@ build/unit-%: tests/unit/%.c $(ROOMS)
 # sees what was installed.
 demo serve:
 	$(NEED) build demo
-	$(MAKE) all
+	$(MAKE) -s all
 	sh examples/demo $@
 
 check:
