@@ -42,6 +42,7 @@ HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
 LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
+MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all torture soak lint install uninstall clean dist
