@@ -5,8 +5,10 @@
  * slow or silent client costs a slot, never the loop.
  *
  * A request that is whole when it is first looked at (nearly all are) stays in
- * its socket, and libfcgi reads it there.  One that is not is collected in
- * memory behind a descriptor, and libfcgi reads that instead.
+ * its socket, and libfcgi reads it there.  One that is not, or that has records
+ * of something else around it, is collected in memory behind a descriptor, and
+ * libfcgi reads that instead.  It never sees a management record: its answer to
+ * FCGI_GET_VALUES overruns a buffer of 64 bytes.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -58,6 +60,7 @@ record_begins(struct records *r)
 	if (r->id == 0 && h->type == FCGI_BEGIN_REQUEST)
 		r->id = id;
 	r->keep = id != 0 && id == r->id;
+	r->mixed |= !r->keep;
 	if (!r->keep)
 		return;
 	if (h->type == FCGI_STDIN) {
@@ -300,7 +303,7 @@ look_at(struct connection *c)
 		return c->late ? GONE : WAITING;
 	if (n <= 0 || records_read(&r, look, (size_t)n, -1) == -1)
 		return GONE;
-	if (r.whole)
+	if (r.whole && !r.mixed)
 		return WHOLE;
 	if (c->idle)
 		c->since = milliseconds();

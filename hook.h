@@ -277,6 +277,7 @@ struct records {
 	size_t rest;		/* bytes of content and padding to come */
 	int id;			/* of the request, 0 before it begins */
 	bool keep;		/* the record is part of it */
+	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
 	uint64_t body, others;	/* bytes of its body, of other records */
 };

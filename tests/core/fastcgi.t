@@ -126,6 +126,11 @@ my $values = fcgi_connect($worker);
 fcgi_send($values, fcgi_record(9, fcgi_pairs(FCGI_MAX_CONNS => ''), 0)
 	. fcgi_request($text = event()));
 is(fcgi_recv($values)->{status}, 200, 'a management record before a request');
+$values = fcgi_connect($worker);
+fcgi_send($values, fcgi_record(9, fcgi_pairs((FCGI_MPXS_CONNS => '') x 60), 0)
+	. fcgi_request(event()));
+is((fcgi_recv($values) // {})->{status}, 200,
+	'what overruns a buffer in libfcgi is kept from it');
 
 # An answer that nobody reads.
 for (1 .. 3) {
