@@ -114,7 +114,7 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all
+	$(NEED) build check check-all fuzz
 	$(MAKE) run-all
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
@@ -127,7 +127,7 @@ TESTED = all $(UNIT_TESTS) build/quick/protocol-hook
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED)
+run-all: $(TESTED) $(FUZZ_BUILT)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
 
 lint:
