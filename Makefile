@@ -45,7 +45,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all torture soak lint install uninstall clean dist
+.PHONY: all demo serve check check-all torture soak fuzz lint install uninstall \
+	clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -77,6 +78,36 @@ build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
 
+# Targets of libFuzzer, whose corpora grow in build/corpus.
+FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_COMPILE = clang $(HOOK_CPPFLAGS) -std=c11 $(WARNINGS) -g -O1 \
+	-fno-omit-frame-pointer -fno-sanitize-recover=all
+SECONDS = 60
+
+build/fuzz/%.o: %.c hook.h Makefile
+	@mkdir -p build/fuzz
+	$(FUZZ_COMPILE) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+# One of them has gateway.c in it, to call what is static there.
+build/fuzz/%: tests/fuzz/%.c $(ROOMS:build/%=build/fuzz/%)
+	$(FUZZ_COMPILE) -fsanitize=fuzzer,address,undefined -o $@ $< $(if \
+	    $(filter fastcgi,$*),$(filter-out build/fuzz/gateway.o,$(filter \
+	    %.o,$^)),$(filter %.o,$^)) $(HOOK_LIBS)
+
+.PRECIOUS: build/fuzz/%.o
+
+build/fuzz/read: tests/fuzz/strict/read.c build/fuzz/json.o build/fuzz/events.o \
+    build/fuzz/util.o
+	$(FUZZ_COMPILE) -fsanitize=address,undefined -o $@ $^ $(HOOK_LIBS)
+
+FUZZ_BUILT = $(FUZZ_TARGETS:%=build/fuzz/%) build/fuzz/read
+
+fuzz:
+	$(NEED) build fuzz
+	$(MAKE) $(FUZZ_BUILT)
+	for t in $(FUZZ_TARGETS); do \
+	    sh tests/fuzz/run $$t $(SECONDS) || exit 1; done
+
 # The demo and the tests set up what they need; a make of their own then
 # sees what was installed.
 demo serve:
@@ -89,7 +120,7 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all
+	$(NEED) build check check-all fuzz
 	$(MAKE) run-all
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
@@ -102,7 +133,7 @@ TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/shim.so
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED)
+run-all: $(TESTED) $(FUZZ_BUILT)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
 
 # Hours: 500 power cuts; a million deliveries with restarts.

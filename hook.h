@@ -270,13 +270,24 @@ size_t reply_log_note(char line[LOG_SIZE], const char *result,
 #define REQUEST_SECONDS	60	/* for a request to arrive */
 #endif
 
+/* How far name-value pairs were read: FastCGI specification, 3.4. */
+struct pairs {
+	size_t rest;		/* bytes of the pair to come */
+	unsigned int octets;	/* ... of the length under way */
+	size_t length, sum;	/* that, and both */
+	bool named;		/* the name's length is known */
+};
+
 /* How far a request was read: FastCGI specification, 3.3. */
 struct records {
 	uint8_t header[8];	/* of the record under way */
 	size_t have;		/* bytes of the header */
 	size_t rest;		/* bytes of content and padding to come */
+	size_t padding;		/* ... of padding alone */
+	struct pairs pairs;	/* parameters */
 	int id;			/* of the request, 0 before it begins */
 	bool keep;		/* the record is part of it */
+	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
 	uint64_t body, others;	/* bytes of its body, of other records */
 };
