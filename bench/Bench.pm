@@ -136,7 +136,10 @@ sub nginx {
 		my $on = $r->{keep} ? 'fastcgi_keep_conn on;' : '';
 		my $script = $r->{script} ?
 			"fastcgi_param SCRIPT_FILENAME $r->{script};" : '';
-		$locations .= "location = /$name { fastcgi_pass $name; $on $script }\n";
+		$locations .= "location = /$name { fastcgi_pass $name; $on $script
+			fastcgi_param REQUEST_METHOD \$request_method;
+			fastcgi_param CONTENT_LENGTH \$content_length;
+			fastcgi_param REMOTE_ADDR \$remote_addr; }\n";
 	}
 	spit("$scratch/nginx.conf", <<"CONF");
 user root;
@@ -156,9 +159,6 @@ http {
 	client_max_body_size 2m;
 	client_body_buffer_size 1100k;
 	keepalive_requests 10000000;
-	fastcgi_param REQUEST_METHOD \$request_method;
-	fastcgi_param CONTENT_LENGTH \$content_length;
-	fastcgi_param REMOTE_ADDR \$remote_addr;
 	$upstreams
 	server {
 		listen 127.0.0.1:$PORT backlog=4096;
