@@ -35,6 +35,17 @@ int number_read(uint64_t *, const char *, size_t len);
 int write_all(int fd, const void *, size_t n);
 /* Lower-case hex, NUL-terminated. */
 void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* N in decimal, the last WIDTH digits of it; returns what follows them. */
+char *digits_put(char *, unsigned int n, unsigned int width);
+
+#define SECONDS_A_DAY	86400
+
+struct date {
+	unsigned int year, month, day;
+};
+
+/* The day of T, UTC; 1970-01-01 for what is before that. */
+void date_utc(struct date *, time_t t);
 /* On CLOCK_MONOTONIC. */
 double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */

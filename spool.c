@@ -34,7 +34,6 @@
 #define LOCK_POLL_MS	2
 #define NAME_TRIES	1000
 #define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
-#define SECONDS_A_DAY	86400
 #define LEFTOVER_SECONDS	3600
 
 /* Opening */
@@ -130,11 +129,16 @@ open_all(struct spool *sp)
 static void
 day_name(char day[DAY_SIZE], time_t t)
 {
-	struct tm tm;
+	struct date date;
+	char *p = day;
 
-	if (gmtime_r(&t, &tm) == NULL ||
-	    strftime(day, DAY_SIZE, "%Y-%m-%d", &tm) == 0)
-		day[0] = '\0';
+	date_utc(&date, t);
+	p = digits_put(p, date.year, 4);
+	*p++ = '-';
+	p = digits_put(p, date.month, 2);
+	*p++ = '-';
+	p = digits_put(p, date.day, 2);
+	*p = '\0';
 }
 
 static bool
@@ -621,14 +625,22 @@ name_delivery(struct spool *sp, struct delivery *d)
 {
 	uint64_t us = next_time(sp);
 	time_t t = (time_t)(us / 1000000);
+	unsigned int second = (unsigned int)(t % SECONDS_A_DAY);
+	struct date date;
 	char *p = d->name;
-	struct tm tm;
 
-	if (gmtime_r(&t, &tm) == NULL)
-		memset(&tm, 0, sizeof(tm));
-	p += strftime(p, NAME_SIZE, "%Y%m%dT%H%M%S", &tm);
-	p += snprintf(p, sizeof(".uuuuuuZ."), ".%06uZ.",
-	    (unsigned int)(us % 1000000));
+	date_utc(&date, t);
+	p = digits_put(p, date.year, 4);
+	p = digits_put(p, date.month, 2);
+	p = digits_put(p, date.day, 2);
+	*p++ = 'T';
+	p = digits_put(p, second / 3600, 2);
+	p = digits_put(p, second / 60 % 60, 2);
+	p = digits_put(p, second % 60, 2);
+	*p++ = '.';
+	p = digits_put(p, (unsigned int)(us % 1000000), 6);
+	*p++ = 'Z';
+	*p++ = '.';
 	p = clean(p, d->event->type, '.');
 	*p++ = '.';
 	p = clean(p, d->event->id, '_');
