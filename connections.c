@@ -199,13 +199,10 @@ accept_some(void)
 	int fd;
 
 	for (n = 0; n < GROUP_MAX && (c = find_slot()) != NULL; n++) {
-		if ((fd = accept(listen_fd, NULL, NULL)) == -1)
+		fd = accept4(listen_fd, NULL, NULL,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd == -1)
 			return;
-		if (fcntl(fd, F_SETFL, O_NONBLOCK) == -1 ||
-		    fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
-			close(fd);
-			continue;
-		}
 		if (c->fd != -1)
 			end(c);
 		c->fd = fd;
