@@ -105,6 +105,15 @@ wipe(void *p, size_t n)
 		*v++ = 0;
 }
 
+int64_t
+microseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 double
 milliseconds_since(const struct timespec *then)
 {
