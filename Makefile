@@ -45,8 +45,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all torture soak fuzz lint install uninstall \
-	clean dist
+.PHONY: all demo serve check check-all torture soak fuzz bench bench-cgi \
+	bench-scale lint install uninstall clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -150,6 +150,26 @@ run-soak: $(TESTED)
 lint:
 	$(NEED) build check lint
 	$(MAKE) run-lint
+
+# Never timed tests: what these print is for people.
+BENCH = $(patsubst %,build/bench/%,load bare noop hello hello-static spawn)
+
+build/bench/%: bench/%.c bench/body.c bench/bench.h build/flags
+	@mkdir -p build/bench
+	$(COMPILE) -o $@ $< bench/body.c $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+build/bench/hello-static: bench/hello.c build/flags
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -static-pie -o $@ $<
+
+build/bench/hello: bench/hello.c build/flags
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -o $@ $<
+
+bench bench-cgi bench-scale:
+	$(NEED) build bench
+	$(MAKE) all $(BENCH)
+	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 
 SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 grep -lE \
 	'^\#!(/bin/sh|/usr/bin/env bash|/bin/bash)' 2>/dev/null)

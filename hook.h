@@ -35,7 +35,19 @@ int number_read(uint64_t *, const char *, size_t len);
 int write_all(int fd, const void *, size_t n);
 /* Lower-case hex, NUL-terminated. */
 void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* N in decimal, the last WIDTH digits of it; returns what follows them. */
+char *digits_put(char *, unsigned int n, unsigned int width);
+
+#define SECONDS_A_DAY	86400
+
+struct date {
+	unsigned int year, month, day;
+};
+
+/* The day of T, UTC; 1970-01-01 for what is before that. */
+void date_utc(struct date *, time_t t);
 /* On CLOCK_MONOTONIC. */
+int64_t microseconds(void);
 double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
@@ -304,8 +316,11 @@ struct connection {
 
 /* Requests from LISTENER; WAKE becomes readable on a signal.  0 or -1. */
 int connections_open(int listener, int wake, size_t max_body);
-/* Waits until there is something to do. */
-void connections_wait(void);
+/*
+ * Waits until there is something to do, MOST microseconds or, for -1, without
+ * limit; returns how many connections are to be looked at.
+ */
+size_t connections_wait(int64_t most);
 /*
  * The next connection with a request that libfcgi can read without waiting,
  * or NULL.  It is the caller's until connection_done().
