@@ -9,6 +9,7 @@ use File::Basename qw(basename dirname);
 use File::Copy qw(copy);
 use File::Find ();
 use File::Path qw(make_path);
+use File::Temp qw(tempdir);
 use Hook;
 use IO::Socket::INET;
 use JSON::PP ();
@@ -46,7 +47,7 @@ sub skip_unless_installed {
 	push @missing, 'root' if $setup->{root} && !$ROOT;
 	return if !@missing;
 	my $what = "$setup->{title}: there is no @missing";
-	BAIL_OUT("$what, and CI is set") if $ENV{CI};
+	die "$what, and CI is set\n" if $ENV{CI};
 	plan(skip_all => $what);
 }
 
@@ -157,7 +158,9 @@ sub make_system {
 sub start {
 	my ($name, %with) = @_;
 	my $setup = $SETUPS{$name} // die "no set-up $name";
-	my $s = { name => $name, setup => $setup, dir => scratch(),
+	my $s = { name => $name, setup => $setup, dir => $setup->{under}
+		? tempdir('hook-XXXXXXXX', DIR => $setup->{under}, CLEANUP => 1)
+		: scratch(),
 		program => $with{program} // $PROGRAM, sent => {},
 		unclean => {} };
 	$s->{spool} = "$s->{dir}/var/spool/protocol-hook";
@@ -169,6 +172,7 @@ sub start {
 	$s->{send} = pop @commands;
 	($s->{path}) = $s->{send} =~ m{http://[^/]+(/\S+)};
 	push @started, $s;
+	$setup->{before}->($s) if $setup->{before};
 	for (@commands) {
 		my $run = $setup->{in} ? $setup->{in}->($s, $_) : $_;
 		command($s, $run) and next;

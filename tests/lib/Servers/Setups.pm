@@ -4,6 +4,7 @@ package Servers::Setups;
 use strict;
 use warnings;
 use Exporter qw(import);
+use Servers::Systemd;
 
 our @EXPORT = qw(%SETUPS);
 
@@ -96,6 +97,15 @@ our %SETUPS = (
 		'nginx, systemd-socket-activate', 'systemd/activate', $NGINX,
 		[qw(nginx systemd-socket-activate)], root => 1,
 		then => [@SPAWNED]),
+	'fastcgi-nginx-systemd' => setup('FastCGI', 'nginx, systemd units',
+		'systemd/protocol-hook.service', $NGINX,
+		[qw(nginx /lib/systemd/systemd unshare nsenter)], root => 1,
+		under => '/srv',	# /tmp is private
+		before => \&Servers::Systemd::boot,
+		in => \&Servers::Systemd::command,
+		journal => \&Servers::Systemd::journal,
+		reload => \&Servers::Systemd::reload,
+		after_stop => \&Servers::Systemd::stop),
 	'fastcgi-lighttpd' => setup('FastCGI', 'lighttpd, mod_fastcgi',
 		'lighttpd/fastcgi.conf', $LIGHTTPD, ['lighttpd'],
 		deviations => { %LIGHTTPD }),
