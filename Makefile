@@ -14,7 +14,7 @@ DESTDIR ?=
 VERSION := 0.1.0
 LIBRARIES = fcgi nettle json-c
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c reply.c config.c commands.c util.c
+	spool.c sandbox.c reply.c config.c commands.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))
@@ -42,9 +42,11 @@ HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
 LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
+MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all lint install uninstall clean dist
+.PHONY: all demo serve check check-all torture soak fuzz lint install uninstall \
+	clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -68,15 +70,49 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 	$(COMPILE) -DREQUEST_SECONDS=1 -o $@ $(SOURCES) $(HOOK_LDFLAGS) \
 	    $(LDFLAGS) $(HOOK_LIBS)
 
+# Makes calls fail, for the tests.
+build/shim.so: tests/faults/shim.c build/flags
+	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
+
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
+
+# Targets of libFuzzer, whose corpora grow in build/corpus.
+FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_COMPILE = clang $(HOOK_CPPFLAGS) -std=c11 $(WARNINGS) -g -O1 \
+	-fno-omit-frame-pointer -fno-sanitize-recover=all
+SECONDS = 60
+
+build/fuzz/%.o: %.c hook.h Makefile
+	@mkdir -p build/fuzz
+	$(FUZZ_COMPILE) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+# One of them has gateway.c in it, to call what is static there.
+build/fuzz/%: tests/fuzz/%.c $(ROOMS:build/%=build/fuzz/%)
+	$(FUZZ_COMPILE) -fsanitize=fuzzer,address,undefined -o $@ $< $(if \
+	    $(filter fastcgi,$*),$(filter-out build/fuzz/gateway.o,$(filter \
+	    %.o,$^)),$(filter %.o,$^)) $(HOOK_LIBS)
+
+.PRECIOUS: build/fuzz/%.o
+
+build/fuzz/read: tests/fuzz/strict/read.c build/fuzz/json.o build/fuzz/events.o \
+    build/fuzz/util.o
+	$(FUZZ_COMPILE) -fsanitize=address,undefined -o $@ $^ $(HOOK_LIBS)
+
+FUZZ_BUILT = $(FUZZ_TARGETS:%=build/fuzz/%) build/fuzz/read
+
+fuzz:
+	$(NEED) build fuzz
+	$(MAKE) $(FUZZ_BUILT)
+	for t in $(FUZZ_TARGETS); do \
+	    sh tests/fuzz/run $$t $(SECONDS) || exit 1; done
 
 # The demo and the tests set up what they need; a make of their own then
 # sees what was installed.
 demo serve:
 	$(NEED) build demo
-	$(MAKE) all
+	$(MAKE) -s all
 	sh examples/demo $@
 
 check:
@@ -84,7 +120,7 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all
+	$(NEED) build check check-all fuzz
 	$(MAKE) run-all
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
@@ -92,13 +128,24 @@ CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook
+TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/shim.so
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED)
+run-all: $(TESTED) $(FUZZ_BUILT)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
+
+# Hours: 500 power cuts; a million deliveries with restarts.
+torture soak:
+	$(NEED) build check check-all
+	$(MAKE) run-$@
+
+run-torture: $(TESTED)
+	CUTS=500 prove -Itests/lib --timer $(PROVEFLAGS) tests/faults/power.t
+
+run-soak: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/soak/soak.t
 
 lint:
 	$(NEED) build check lint
@@ -125,7 +172,7 @@ run-lint:
 	    $(SOURCES)
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
 	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
-	mandoc -Tlint -Wstyle man/*.[1-9]
+	cd man && mandoc -Tlint -Wstyle *.[1-9]
 	shellcheck $(SCRIPTS)
 
 install: all

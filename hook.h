@@ -35,6 +35,8 @@ int number_read(uint64_t *, const char *, size_t len);
 int write_all(int fd, const void *, size_t n);
 /* Lower-case hex, NUL-terminated. */
 void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* On CLOCK_MONOTONIC. */
+double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
 
@@ -169,7 +171,7 @@ struct spool {
 	uint64_t min_free;
 	int dir, new, archive, rejected, lock;	/* descriptors, or -1 */
 	bool own_fs;			/* nothing else is on its device */
-	bool low;			/* too little space to take more */
+	const char *low;		/* why it takes no more now, or NULL */
 	uint64_t last;			/* microseconds of the newest name */
 	struct delivery *group[GROUP_MAX];	/* pending */
 	size_t n;
@@ -202,6 +204,15 @@ void spool_take(struct spool *, struct delivery *, const uint8_t *body,
 void spool_commit(struct spool *);
 /* Removes up to N expired files from the archive. */
 void spool_tidy(struct spool *, size_t n);
+
+/* sandbox.c: what the process can reach */
+
+/*
+ * For good: the spool that is open as SPOOL, and the directory of SECRET_FILE
+ * unless that is NULL.  NULL, or why the process is not confined.
+ */
+const char *sandbox_enter(int spool, const char *spool_path,
+    const char *secret_file);
 
 /* reply.c: answers and log lines */
 
@@ -249,6 +260,9 @@ struct request {
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
 /* One logfmt line with its newline; returns its length in bytes. */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
+/* The same for what is no request; WHY may be NULL. */
+size_t reply_log_note(char line[LOG_SIZE], const char *result,
+    const char *why);
 
 /* connections.c: FastCGI connections */
 
@@ -256,15 +270,26 @@ size_t reply_log(char line[LOG_SIZE], const struct request *);
 #define REQUEST_SECONDS	60	/* for a request to arrive */
 #endif
 
+/* How far name-value pairs were read: FastCGI specification, 3.4. */
+struct pairs {
+	size_t rest;		/* bytes of the pair to come */
+	unsigned int octets;	/* ... of the length under way */
+	size_t length, sum;	/* that, and both */
+	bool named;		/* the name's length is known */
+};
+
 /* How far a request was read: FastCGI specification, 3.3. */
 struct records {
 	uint8_t header[8];	/* of the record under way */
 	size_t have;		/* bytes of the header */
 	size_t rest;		/* bytes of content and padding to come */
+	size_t padding;		/* ... of padding alone */
+	struct pairs pairs;	/* parameters */
 	int id;			/* of the request, 0 before it begins */
 	bool keep;		/* the record is part of it */
+	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
-	uint64_t body;		/* bytes of its body */
+	uint64_t body, others;	/* bytes of its body, of other records */
 };
 
 struct connection {

@@ -43,7 +43,7 @@ static const struct {
 	    "misconfigured", "The receiver is not set up; its log says why.",
 	    "" },
 	[OUTCOME_UNAVAILABLE] = { 503, "Service Unavailable", "unavailable",
-	    "The delivery could not be stored; send it again.",
+	    "Deliveries can't be stored now; send them again.",
 	    "Retry-After: 30\r\n" },
 };
 
@@ -160,16 +160,6 @@ add_reason(struct text *t, const struct request *rq)
 	add_value(t, "reason", reason);
 }
 
-static double
-milliseconds_since(const struct timespec *then)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - then->tv_sec) * 1e3 +
-	    (double)(now.tv_nsec - then->tv_nsec) / 1e6;
-}
-
 size_t
 reply_log(char line[LOG_SIZE], const struct request *rq)
 {
@@ -183,7 +173,8 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 		if (rq->event.known == -1)
 			add(&t, " unknown=yes");
 	}
-	if (rq->outcome == OUTCOME_STORED || rq->outcome == OUTCOME_REJECTED)
+	if (rq->delivery.name[0] != '\0' && (rq->outcome == OUTCOME_STORED ||
+	    rq->outcome == OUTCOME_REJECTED))
 		add_value(&t, "file", rq->delivery.name);
 	add(&t, " bytes=%zu", rq->bytes);
 	if (rq->key > 1)
@@ -192,6 +183,18 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 		add_value(&t, "remote", rq->remote);
 	add(&t, " ms=%.3f", milliseconds_since(&rq->began));
 	add_reason(&t, rq);
+	line[t.n++] = '\n';
+	return t.n;
+}
+
+size_t
+reply_log_note(char line[LOG_SIZE], const char *result, const char *why)
+{
+	struct text t = { line, 0, LOG_SIZE - 1 };
+
+	add(&t, "result=%s", result);
+	if (why != NULL)
+		add_value(&t, "reason", why);
 	line[t.n++] = '\n';
 	return t.n;
 }

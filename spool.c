@@ -70,11 +70,13 @@ spool_close(struct spool *sp)
 
 /* Opens, and makes if need be, one of the spool's directories. */
 static int
-open_sub(struct spool *sp, int *fd, const char *name)
+open_sub(struct spool *sp, int *fd, const char *name, bool *made)
 {
 	struct stat top, st;
 
-	if (mkdirat(sp->dir, name, 0770) == -1 && errno != EEXIST)
+	if (mkdirat(sp->dir, name, 0770) == 0)
+		*made = true;
+	else if (errno != EEXIST)
 		return -1;
 	*fd = openat(sp->dir, name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -95,6 +97,7 @@ static const char *
 open_all(struct spool *sp)
 {
 	struct stat st, parent;
+	bool made = false;
 
 	sp->dir = open(sp->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sp->dir == -1 || fstat(sp->dir, &st) == -1)
@@ -103,14 +106,18 @@ open_all(struct spool *sp)
 		errno = 0;
 		return "others may write to the spool directory";
 	}
-	if (open_sub(sp, &sp->new, "new") == -1)
+	if (open_sub(sp, &sp->new, "new", &made) == -1)
 		return "new/ in the spool is not usable";
-	if (open_sub(sp, &sp->archive, "archive") == -1)
+	if (open_sub(sp, &sp->archive, "archive", &made) == -1)
 		return "archive/ in the spool is not usable";
-	if (open_sub(sp, &sp->rejected, "rejected") == -1)
+	if (open_sub(sp, &sp->rejected, "rejected", &made) == -1)
 		return "rejected/ in the spool is not usable";
+	/* A new directory must not be lost with what is in it. */
+	if (made && fsync(sp->dir) == -1)
+		return "the spool directory can't be flushed";
+	/* Nobody may read it: a reader's lock would hold the writers up. */
 	sp->lock = openat(sp->dir, "lock",
-	    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0660);
+	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0620);
 	if (sp->lock == -1)
 		return "lock in the spool is not usable";
 	sp->own_fs = fstatat(sp->dir, "..", &parent, 0) == 0 &&
@@ -242,15 +249,21 @@ unchanged(const struct spool *sp, time_t *changed)
 	return true;
 }
 
-static bool
-too_little_space(const struct spool *sp)
+/* Why nothing more can be stored for now, or NULL. */
+static const char *
+shortage(const struct spool *sp)
 {
 	struct statvfs vfs;
 
-	if (fstatvfs(sp->new, &vfs) == -1 || (vfs.f_flag & ST_RDONLY) != 0)
-		return true;
-	return (uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free ||
-	    (vfs.f_files > 0 && vfs.f_favail == 0);
+	if (fstatvfs(sp->new, &vfs) == -1)
+		return "the spool's free space can't be read";
+	if ((vfs.f_flag & ST_RDONLY) != 0)
+		return "the spool is read-only";
+	if ((uint64_t)vfs.f_bavail * vfs.f_frsize < sp->min_free)
+		return "free space below PROTOCOL_HOOK_MIN_FREE";
+	if (vfs.f_files > 0 && vfs.f_favail == 0)
+		return "no free inode";
+	return NULL;
 }
 
 const char *
@@ -270,7 +283,7 @@ spool_check(struct spool *sp)
 	}
 	if (refresh_days(sp, changed) == -1)
 		return "archive/ in the spool can't be read";
-	sp->low = too_little_space(sp);
+	sp->low = shortage(sp);
 	return NULL;
 }
 
@@ -382,11 +395,13 @@ lock(const struct spool *sp, const struct delivery *d, bool wait)
 }
 
 static void
-unlock_all(const struct spool *sp)
+unlock_all(struct spool *sp)
 {
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	fcntl(sp->lock, F_SETLK, &fl);
+	/* Closing it drops the locks, too; the next check opens it again. */
+	if (fcntl(sp->lock, F_SETLK, &fl) == -1)
+		spool_close(sp);
 }
 
 /* Our own lock does not stop us: an equal body may be in this group. */
@@ -504,9 +519,9 @@ take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
 		fail(d, "look into the archive");
 	else if (found == 1)
 		d->state = SPOOL_DUPLICATE;
-	else if (sp->low) {
-		errno = ENOSPC;
-		fail(d, "free space below PROTOCOL_HOOK_MIN_FREE");
+	else if (sp->low != NULL) {
+		errno = 0;
+		fail(d, sp->low);
 	} else
 		write_delivery(sp, d, body, len);
 }
@@ -688,23 +703,26 @@ flush_names(struct spool *sp)
 }
 
 /*
- * The delivery is safe; now say so in the archive.  If that fails the staged
- * file stays, and is adopted by a repeat that comes before the reader is done.
+ * The delivery is safe; now say so in the archive.  If that fails it is not
+ * acknowledged: after an I/O error XFS shuts down, and lets fsync of a directory
+ * succeed for a name that is lost.  Both files stay; a retry adopts them.
  */
 static void
 finish(struct spool *sp, struct delivery *d)
 {
 	char staged[STAGED_SIZE], path[STAGED_SIZE];
+	int r;
 
 	staged_name(staged, d);
 	archive_name(path, d->day, "", d->hex);
 	if (d->event == NULL || sp->keep_days == 0)
-		unlinkat(sp->archive, staged, 0);
-	else if (renameat(sp->archive, staged, sp->archive, path) == -1) {
-		d->step = "rename in the archive";
-		d->error = errno;
-	}
-	d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
+		r = unlinkat(sp->archive, staged, 0);
+	else
+		r = renameat(sp->archive, staged, sp->archive, path);
+	if (r == -1)
+		fail(d, "rename in the archive");
+	else
+		d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
 }
 
 void

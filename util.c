@@ -66,3 +66,13 @@ wipe(void *p, size_t n)
 	while (n-- > 0)
 		*v++ = 0;
 }
+
+double
+milliseconds_since(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - then->tv_sec) * 1e3 +
+	    (double)(now.tv_nsec - then->tv_nsec) / 1e6;
+}
