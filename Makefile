@@ -50,8 +50,9 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all torture soak fuzz bench bench-cgi \
-	bench-scale lint install uninstall clean dist check-release deb rpm
+.PHONY: all demo serve check check-all servers-matrix torture soak fuzz bench \
+	bench-cgi bench-scale lint install uninstall clean dist check-release \
+	deb rpm
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -133,6 +134,14 @@ check:
 check-all:
 	$(NEED) build check check-all fuzz
 	$(MAKE) run-all
+
+# Every web server, and the page that says what came of it.
+servers-matrix:
+	$(NEED) build check check-all
+	$(MAKE) all
+	-prove -Itests/lib --timer $(PROVEFLAGS) $(filter-out \
+	    %/matrix.t,$(wildcard tests/servers/*.t))
+	perl -Itests/lib -MServers::Matrix -e write_page
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
