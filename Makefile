@@ -44,7 +44,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all lint install uninstall clean dist
+.PHONY: all demo serve check check-all check-consume check-kafka \
+	check-postgresql lint install uninstall clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -84,8 +85,13 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all
+	$(NEED) build check check-all consume nats kafka postgresql
 	$(MAKE) run-all
+
+# One of the spool's other sides alone.
+check-consume check-kafka check-postgresql: check-%:
+	$(NEED) build check $*
+	$(MAKE) run-$*
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
@@ -99,6 +105,9 @@ run-core: $(TESTED)
 
 run-all: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
+
+run-consume run-kafka run-postgresql: run-%: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
 
 lint:
 	$(NEED) build check lint
