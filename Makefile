@@ -45,7 +45,7 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka \
-	check-postgresql lint install uninstall clean dist
+	check-nats check-postgresql torture-nats nats lint install uninstall clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -89,9 +89,14 @@ check-all:
 	$(MAKE) run-all
 
 # One of the spool's other sides alone.
-check-consume check-kafka check-postgresql: check-%:
+check-consume check-kafka check-nats check-postgresql: check-%:
 	$(NEED) build check $*
 	$(MAKE) run-$*
+
+# A hundred thousand deliveries through the whole chain, with all the kills.
+torture-nats:
+	$(NEED) build check nats
+	DELIVERIES=100000 $(MAKE) run-nats
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
@@ -103,10 +108,11 @@ TESTED = all $(UNIT_TESTS) build/quick/protocol-hook
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED)
+run-all: $(TESTED) build/protocol-hook-nats build/nats-memory
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
 
-run-consume run-kafka run-postgresql: run-%: $(TESTED)
+run-nats: build/protocol-hook-nats build/nats-memory
+run-consume run-kafka run-nats run-postgresql: run-%: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
 
 lint:
@@ -153,6 +159,20 @@ uninstall:
 	rm -f $(patsubst man/%,$(DESTDIR)$(MANDIR)/man5/%,$(wildcard man/*.5))
 	if [ -n "$(CGIDIR)" ]; then \
 	    rm -f $(DESTDIR)$(CGIDIR)/protocol-hook; fi
+
+# The forwarder to a JetStream stream: needs libnats besides.
+NATS_LIBRARIES = libnats nettle json-c
+NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
+
+nats: build/protocol-hook-nats
+
+build/protocol-hook-nats: examples/nats/protocol-hook-nats.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
+
+build/nats-memory: tests/nats/memory.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
 
 clean:
 	rm -rf build protocol-hook
