@@ -32,6 +32,7 @@
 
 #include <json-c/json.h>
 #include <nats/nats.h>
+#include <nettle/base16.h>
 #include <nettle/sha2.h>
 
 #define WINDOW_MAX	4096	/* records of as many fit into the pipe */
@@ -39,6 +40,7 @@
 #define PREFIX_MAX	128
 #define ACK_MS		5000	/* after which one is taken for lost */
 #define RETRY_MS	1000
+#define GATHER_US	500
 #define SCAN_MS		10000
 #define END_MS		5000	/* how long SIGTERM waits for the stream */
 #define LOG_MS		10000	/* between two lines about the same trouble */
@@ -101,17 +103,21 @@ note(struct forwarder *f, uint64_t number, enum kind kind, int code)
 	while (wrote == -1 && errno == EINTR);
 }
 
-/* What an acknowledgement says, ADR-1 of NATS: {"error": {...}} or "seq". */
+/*
+ * What an acknowledgement says, ADR-1 of NATS: {"error": {...}} or "seq".  One
+ * thread alone calls back for one subscription.
+ */
 static enum kind
 ack_kind(const char *text, int length, int *code)
 {
-	struct json_tokener *tokener = json_tokener_new();
+	static struct json_tokener *tokener;
 	struct json_object *ack, *error, *number;
 	enum kind kind = REFUSED;
 
 	*code = 0;
-	if (tokener == NULL)
+	if (tokener == NULL && (tokener = json_tokener_new()) == NULL)
 		return kind;
+	json_tokener_reset(tokener);
 	ack = json_tokener_parse_ex(tokener, text, length);
 	if (json_object_object_get_ex(ack, "error", &error)) {
 		if (json_object_object_get_ex(error, "err_code", &number))
@@ -122,7 +128,6 @@ ack_kind(const char *text, int length, int *code)
 	    json_object_get_int64(number) > 0)
 		kind = TAKEN;
 	json_object_put(ack);
-	json_tokener_free(tokener);
 	return kind;
 }
 
@@ -351,7 +356,7 @@ static natsStatus
 publish_body(struct forwarder *f, uint64_t number, const char *name, int size)
 {
 	char subject[PREFIX_MAX + 2 * NAME_MAX + 8], reply[96];
-	char id[2 * SHA256_DIGEST_SIZE + 1];
+	char id[BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE) + 1] = "";
 	uint8_t digest[SHA256_DIGEST_SIZE];
 	struct sha256_ctx sha256;
 	natsMsg *msg = NULL;
@@ -360,8 +365,7 @@ publish_body(struct forwarder *f, uint64_t number, const char *name, int size)
 	sha256_init(&sha256);
 	sha256_update(&sha256, (size_t)size, f->body);
 	sha256_digest(&sha256, sizeof(digest), digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(id + 2 * i, 3, "%02x", digest[i]);
+	base16_encode_update(id, sizeof(digest), digest);
 	subject_of(subject, f->prefix, name);
 	snprintf(reply, sizeof(reply), "%s.%" PRIu64, f->inbox, number);
 	status = natsMsg_Create(&msg, subject, reply, (const char *)f->body,
@@ -380,6 +384,8 @@ land(struct forwarder *f, struct flight *flight)
 	f->refused -= flight->refused;
 	flight->refused = false;
 	flight->name[0] = '\0';
+	if (f->refused == 0)
+		f->logged = 0;
 	while (f->first < f->next &&
 	    f->flights[f->first % f->window].name[0] == '\0')
 		f->first++;
@@ -720,6 +726,12 @@ wait_for_something(struct forwarder *f)
 		{ .fd = f->queue_len == 0 ? f->inotify : -1, .events = POLLIN },
 	};
 
+	/*
+	 * Under load acknowledgements gather first: to wake up for each would
+	 * cost more than they do.
+	 */
+	if (f->next - f->first > f->window / 2)
+		usleep(GATHER_US);
 	if (poll(fds, 3, f->first == f->next ? 1000 : 100) == -1 &&
 	    errno != EINTR)
 		err(1, "poll");

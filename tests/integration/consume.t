@@ -10,6 +10,9 @@ use Time::HiRes qw(sleep time);
 BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
 use Hook;
 
+# END cleans up.
+$SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
+
 my $EACH = abs_path('examples/consume/each');
 my $DISPATCH = abs_path('examples/consume/dispatch');
 my $ON = abs_path('examples/consume/on.d');

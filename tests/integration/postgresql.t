@@ -12,6 +12,9 @@ use Time::HiRes qw(sleep time);
 BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
 use Hook;
 
+# END cleans up.
+$SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
+
 my ($bin) = sort { ($b =~ /(\d+)/)[0] <=> ($a =~ /(\d+)/)[0] }
 	glob '/usr/lib/postgresql/*/bin';
 plan skip_all => 'needs a PostgreSQL server' if !$bin;

@@ -7,6 +7,7 @@ use Exporter qw(import);
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
+use MIME::Base64 qw(decode_base64);
 use POSIX ();
 use Time::HiRes qw(sleep time);
 use Hook qw(slurp wait_for);
@@ -177,30 +178,31 @@ sub leader {
 	return $found;
 }
 
-# All messages of a stream, in order: [ { headers, data } ].
+# All messages of a stream, in order: [ { headers, data } ].  Each is asked for
+# by its number, some hundred at a time.
 sub stream_messages {
 	my ($cluster, $name) = @_;
 	my $info = api($cluster, "STREAM.INFO.$name") // die 'no stream';
-	my $count = $info->{state}{messages};
-	my $made = api($cluster, "CONSUMER.DURABLE.CREATE.$name.all$$", {
-		stream_name => $name, config => { durable_name => "all$$",
-		deliver_policy => 'all', ack_policy => 'none', num_replicas => 1,
-		mem_storage => JSON::PP::true } });
-	die JSON::PP::encode_json($made // {}) if !$made || $made->{error};
-	my $nats = nats($cluster);
+	my ($next, $last) = @{ $info->{state} }{qw(first_seq last_seq)};
 	my @messages;
-	while (@messages < $count) {
-		my $left = $count - @messages;
-		my $want = $left < 500 ? $left : 500;
-		request($nats, "\$JS.API.CONSUMER.MSG.NEXT.$name.all$$",
-			qq({"batch":$want,"expires":10000000000}));
-		for (1 .. $want) {
-			my $message = message($nats, 15) or last;
-			last if $message->{headers} =~ m{^NATS/1.0 \d};
-			push @messages, $message;
+	while ($next <= $last) {
+		my $nats = nats($cluster) // die 'no server';
+		my $end = $next + 499 < $last ? $next + 499 : $last;
+		request($nats, "\$JS.API.STREAM.MSG.GET.$name", qq({"seq":$_}))
+			for $next .. $end;
+		my @part;
+		for ($next .. $end) {
+			my $got = message($nats, 20) // die 'no answer';
+			my $json = JSON::PP::decode_json($got->{data});
+			my $message = $json->{message} or next;
+			push @part, { seq => $message->{seq}, headers =>
+				decode_base64($message->{hdrs} // ''),
+				data => decode_base64($message->{data}) };
 		}
+		# Answers may come in another order than questions.
+		push @messages, sort { $a->{seq} <=> $b->{seq} } @part;
+		$next = $end + 1;
 	}
-	api($cluster, "CONSUMER.DELETE.$name.all$$");
 	return @messages;
 }
 
