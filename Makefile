@@ -50,9 +50,10 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all servers-matrix torture soak fuzz bench \
-	bench-cgi bench-scale lint install uninstall clean dist check-release \
-	deb rpm
+.PHONY: all demo serve check check-all check-consume check-kafka check-nats \
+	check-postgresql servers-matrix torture torture-nats soak fuzz bench \
+	bench-cgi bench-scale nats lint install uninstall clean dist \
+	check-release deb rpm
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -132,7 +133,7 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all fuzz
+	$(NEED) build check check-all fuzz consume nats kafka postgresql
 	$(MAKE) run-all
 
 # Every web server, and the page that says what came of it.
@@ -142,6 +143,16 @@ servers-matrix:
 	-prove -Itests/lib --timer $(PROVEFLAGS) $(filter-out \
 	    %/matrix.t,$(wildcard tests/servers/*.t))
 	perl -Itests/lib -MServers::Matrix -e write_page
+
+# One of the spool's other sides alone.
+check-consume check-kafka check-nats check-postgresql: check-%:
+	$(NEED) build check $*
+	$(MAKE) run-$*
+
+# A hundred thousand deliveries through the whole chain, with all the kills.
+torture-nats:
+	$(NEED) build check nats
+	DELIVERIES=100000 $(MAKE) run-nats
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
@@ -154,7 +165,7 @@ TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/poll/protocol-hook \
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED) $(FUZZ_BUILT)
+run-all: $(TESTED) $(FUZZ_BUILT) build/protocol-hook-nats build/nats-memory
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
 
 # Hours: 500 power cuts; a million deliveries with restarts.
@@ -167,6 +178,10 @@ run-torture: $(TESTED)
 
 run-soak: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) tests/soak/soak.t
+
+run-nats: build/protocol-hook-nats build/nats-memory
+run-consume run-kafka run-nats run-postgresql: run-%: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
 
 lint:
 	$(NEED) build check lint
@@ -256,6 +271,20 @@ uninstall:
 	if [ -n "$(UNITDIR)" ]; then \
 	    rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
 	    $(CONFS:%=$(DESTDIR)$(PREFIX)/lib/%.d/protocol-hook.conf); fi
+
+# The forwarder to a JetStream stream: needs libnats besides.
+NATS_LIBRARIES = libnats nettle json-c
+NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
+
+nats: build/protocol-hook-nats
+
+build/protocol-hook-nats: examples/nats/protocol-hook-nats.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
+
+build/nats-memory: tests/nats/memory.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
 
 clean:
 	rm -rf build protocol-hook
