@@ -18,8 +18,8 @@ DESTDIR ?=
 VERSION := 0.1.0
 LIBRARIES = fcgi nettle json-c
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c reply.c config.c commands.c check.c status.c replay.c \
-	watch.c util.c
+	spool.c sandbox.c reply.c config.c commands.c check.c status.c \
+	replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))
@@ -47,9 +47,12 @@ HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
 LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
+MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all lint install uninstall clean dist \
+.PHONY: all demo serve check check-all check-consume check-kafka check-nats \
+	check-postgresql servers-matrix torture torture-nats soak fuzz bench \
+	bench-cgi bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -74,6 +77,10 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 	$(COMPILE) -DREQUEST_SECONDS=1 -o $@ $(SOURCES) $(HOOK_LDFLAGS) \
 	    $(LDFLAGS) $(HOOK_LIBS)
 
+# Makes calls fail, for the tests.
+build/shim.so: tests/faults/shim.c build/flags
+	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
+
 # Without inotify, for the tests.
 build/poll/protocol-hook: $(SOURCES) hook.h build/flags
 	@mkdir -p build/poll
@@ -84,11 +91,41 @@ build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
 
+# Targets of libFuzzer, whose corpora grow in build/corpus.
+FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_COMPILE = clang $(HOOK_CPPFLAGS) -std=c11 $(WARNINGS) -g -O1 \
+	-fno-omit-frame-pointer -fno-sanitize-recover=all
+SECONDS = 60
+
+build/fuzz/%.o: %.c hook.h Makefile
+	@mkdir -p build/fuzz
+	$(FUZZ_COMPILE) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+# One of them has gateway.c in it, to call what is static there.
+build/fuzz/%: tests/fuzz/%.c $(ROOMS:build/%=build/fuzz/%)
+	$(FUZZ_COMPILE) -fsanitize=fuzzer,address,undefined -o $@ $< $(if \
+	    $(filter fastcgi,$*),$(filter-out build/fuzz/gateway.o,$(filter \
+	    %.o,$^)),$(filter %.o,$^)) $(HOOK_LIBS)
+
+.PRECIOUS: build/fuzz/%.o
+
+build/fuzz/read: tests/fuzz/strict/read.c build/fuzz/json.o build/fuzz/events.o \
+    build/fuzz/util.o
+	$(FUZZ_COMPILE) -fsanitize=address,undefined -o $@ $^ $(HOOK_LIBS)
+
+FUZZ_BUILT = $(FUZZ_TARGETS:%=build/fuzz/%) build/fuzz/read
+
+fuzz:
+	$(NEED) build fuzz
+	$(MAKE) $(FUZZ_BUILT)
+	for t in $(FUZZ_TARGETS); do \
+	    sh tests/fuzz/run $$t $(SECONDS) || exit 1; done
+
 # The demo and the tests set up what they need; a make of their own then
 # sees what was installed.
 demo serve:
 	$(NEED) build demo
-	$(MAKE) all
+	$(MAKE) -s all
 	sh examples/demo $@
 
 check:
@@ -96,25 +133,79 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all
+	$(NEED) build check check-all fuzz consume nats kafka postgresql
 	$(MAKE) run-all
+
+# Every web server, and the page that says what came of it.
+servers-matrix:
+	$(NEED) build check check-all
+	$(MAKE) all
+	-prove -Itests/lib --timer $(PROVEFLAGS) $(filter-out \
+	    %/matrix.t,$(wildcard tests/servers/*.t))
+	perl -Itests/lib -MServers::Matrix -e write_page
+
+# One of the spool's other sides alone.
+check-consume check-kafka check-nats check-postgresql: check-%:
+	$(NEED) build check $*
+	$(MAKE) run-$*
+
+# A hundred thousand deliveries through the whole chain, with all the kills.
+torture-nats:
+	$(NEED) build check nats
+	DELIVERIES=100000 $(MAKE) run-nats
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/poll/protocol-hook
+TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/poll/protocol-hook \
+	build/shim.so
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED)
+run-all: $(TESTED) $(FUZZ_BUILT) build/protocol-hook-nats build/nats-memory
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
+
+# Hours: 500 power cuts; a million deliveries with restarts.
+torture soak:
+	$(NEED) build check check-all
+	$(MAKE) run-$@
+
+run-torture: $(TESTED)
+	CUTS=500 prove -Itests/lib --timer $(PROVEFLAGS) tests/faults/power.t
+
+run-soak: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/soak/soak.t
+
+run-nats: build/protocol-hook-nats build/nats-memory
+run-consume run-kafka run-nats run-postgresql: run-%: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
 
 lint:
 	$(NEED) build check lint
 	$(MAKE) run-lint
+
+# Never timed tests: what these print is for people.
+BENCH = $(patsubst %,build/bench/%,load bare noop hello hello-static spawn)
+
+build/bench/%: bench/%.c bench/body.c bench/bench.h build/flags
+	@mkdir -p build/bench
+	$(COMPILE) -o $@ $< bench/body.c $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+build/bench/hello-static: bench/hello.c build/flags
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -static-pie -o $@ $<
+
+build/bench/hello: bench/hello.c build/flags
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -o $@ $<
+
+bench bench-cgi bench-scale:
+	$(NEED) build bench
+	$(MAKE) all $(BENCH)
+	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 
 SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 grep -lE \
 	'^\#!(/bin/sh|/usr/bin/env bash|/bin/bash)' 2>/dev/null)
@@ -180,6 +271,20 @@ uninstall:
 	if [ -n "$(UNITDIR)" ]; then \
 	    rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
 	    $(CONFS:%=$(DESTDIR)$(PREFIX)/lib/%.d/protocol-hook.conf); fi
+
+# The forwarder to a JetStream stream: needs libnats besides.
+NATS_LIBRARIES = libnats nettle json-c
+NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
+
+nats: build/protocol-hook-nats
+
+build/protocol-hook-nats: examples/nats/protocol-hook-nats.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
+
+build/nats-memory: tests/nats/memory.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
 
 clean:
 	rm -rf build protocol-hook

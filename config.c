@@ -108,15 +108,15 @@ read_keys(struct config *cfg, const char **name)
 {
 	const char *secret = key_from_env(SECRET);
 	const char *previous = key_from_env(SECRET_PREVIOUS);
+	const char *file = getenv(SECRET_FILE);
 
-	cfg->secret_file = getenv(SECRET_FILE);
 	*name = SECRET_FILE;
-	if (cfg->secret_file != NULL && (secret != NULL || previous != NULL)) {
-		cfg->secret_file = NULL;	/* nor may SIGHUP take it */
+	if (file != NULL && (secret != NULL || previous != NULL))
 		return "can't be set together with a key itself";
+	if (file != NULL) {
+		cfg->secret_file = file;
+		return keys_read_file(&cfg->keys, file);
 	}
-	if (cfg->secret_file != NULL)
-		return keys_read_file(&cfg->keys, cfg->secret_file);
 	*name = SECRET;
 	if (secret == NULL)
 		return "is not set: there is no key";
@@ -176,17 +176,23 @@ config_error(const struct config *cfg)
 const char *
 config_reload(struct config *cfg)
 {
+	static char error[CONFIG_ERROR_SIZE];
 	struct keys keys = { 0 };
 	const char *why;
 
 	if (cfg->secret_file == NULL)
-		return NULL;
-	if ((why = keys_read_file(&keys, cfg->secret_file)) == NULL) {
+		why = "can't be read again: it is not what the key is from";
+	else
+		why = keys_read_file(&keys, cfg->secret_file);
+	if (why == NULL) {
 		cfg->keys = keys;
 		cfg->key_error[0] = '\0';
 	}
 	wipe(&keys, sizeof(keys));
-	return why;
+	error[0] = '\0';
+	if (why != NULL)
+		fail(error, SECRET_FILE, why);
+	return why != NULL ? error : NULL;
 }
 
 static bool

@@ -25,6 +25,7 @@
 
 #define SMALL_BODY	65536	/* bytes; larger ones get memory of their own */
 #define DRAIN_MAX	(16 << 20)	/* bytes read of what is refused */
+#define GATHER_MAX	5000	/* microseconds that a group waits for more */
 #define TIDY_EACH	2	/* expired files removed for each new one */
 #define TIDY_CGI	8	/* ... and in each group */
 
@@ -33,6 +34,7 @@ struct receiver {
 	struct spool spool;
 	const char *fault;	/* why every request gets 500, or NULL */
 	int fault_errno;
+	bool confined;		/* as far as the system can */
 };
 
 extern char **environ;
@@ -240,8 +242,8 @@ judge(struct receiver *rv, struct request *rq)
 	else if (rq->late)
 		conclude(rq, OUTCOME_TIMEOUT, NULL, 0);
 	else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
-		conclude(rq, rv->spool.low ? OUTCOME_UNAVAILABLE :
-		    OUTCOME_READY, NULL, 0);
+		conclude(rq, rv->spool.low != NULL ? OUTCOME_UNAVAILABLE :
+		    OUTCOME_READY, rv->spool.low, 0);
 	else if (strcmp(method, "POST") != 0)
 		conclude(rq, OUTCOME_BAD_METHOD, NULL, 0);
 	else if (kind == LENGTH_NONE)
@@ -310,23 +312,32 @@ stderr_is_read(void)
 	    err.st_rdev != null.st_rdev;
 }
 
-/* One write for the lines of a group. */
+/* Lines that are still to be written: those of a group, in one write. */
 static char lines[16 * LOG_SIZE];
 static size_t lines_size;
 
 static void
 flush_log(void)
 {
-	write_all(STDERR_FILENO, lines, lines_size);
+	if (lines_size > 0)
+		write_all(STDERR_FILENO, lines, lines_size);
 	lines_size = 0;
 }
 
-static void
-log_request(const struct request *rq)
+/* Where the next line of at most LOG_SIZE bytes goes. */
+static char *
+log_room(void)
 {
 	if (sizeof(lines) - lines_size < LOG_SIZE)
 		flush_log();
-	lines_size += reply_log(lines + lines_size, rq);
+	return lines + lines_size;
+}
+
+/* A line for what is no request. */
+static void
+note(const char *result, const char *why)
+{
+	lines_size += reply_log_note(log_room(), result, why);
 }
 
 /* CGI */
@@ -336,8 +347,7 @@ static ssize_t
 cgi_read(struct request *rq, void *buf, size_t n)
 {
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
-	struct timespec now;
-	int64_t left;
+	int left;
 	ssize_t r;
 
 	if (n > rq->left)
@@ -345,9 +355,9 @@ cgi_read(struct request *rq, void *buf, size_t n)
 	if (n == 0)
 		return 0;
 	do {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = REQUEST_SECONDS - (now.tv_sec - rq->began.tv_sec);
-		if (left <= 0 || poll(&in, 1, (int)left * 1000) == 0) {
+		left = REQUEST_SECONDS * 1000 -
+		    (int)milliseconds_since(&rq->began);
+		if (left <= 0 || poll(&in, 1, left) == 0) {
 			rq->late = true;
 			return -1;
 		}
@@ -385,6 +395,8 @@ gateway_cgi(struct config *cfg)
 	read_params(&rq, environ);
 	open_receiver(&rv, cfg);
 	check(&rv);
+	if (rv.fault == NULL)
+		sandbox_enter(rv.spool.dir, cfg->spool, NULL);
 	judge(&rv, &rq);
 	/*
 	 * lighttpd ends the program as soon as it has the answer: what follows
@@ -394,7 +406,7 @@ gateway_cgi(struct config *cfg)
 	spool_commit(&rv.spool);
 	settle(&rq);
 	if (stderr_is_read() && !stderr_is_stdout()) {
-		log_request(&rq);
+		lines_size += reply_log(log_room(), &rq);
 		flush_log();
 	}
 	/* One write: some servers turn a cut answer into a 200. */
@@ -454,9 +466,8 @@ catch_signals(void)
 static void
 answer_signals(struct config *cfg)
 {
-	char waste[64], line[LOG_SIZE];
 	const char *why;
-	int n;
+	char waste[64];
 
 	while (read(wake[0], waste, sizeof(waste)) > 0)
 		;
@@ -464,10 +475,7 @@ answer_signals(struct config *cfg)
 		return;
 	reload = 0;
 	why = config_reload(cfg);
-	n = snprintf(line, sizeof(line), why == NULL ? "result=reloaded\n" :
-	    "result=reload_failed reason=\"PROTOCOL_HOOK_SECRET_FILE %s\"\n",
-	    why);
-	write_all(STDERR_FILENO, line, (size_t)n);
+	note(why == NULL ? "reloaded" : "reload_failed", why);
 }
 
 static ssize_t
@@ -517,15 +525,15 @@ begin(struct fcgi_request *r, struct connection *c)
 static void
 finish(struct fcgi_request *r, bool log_to_server)
 {
-	char answer[ANSWER_SIZE], line[LOG_SIZE];
+	char answer[ANSWER_SIZE];
 	FCGX_Request *fcgi = &r->fcgi;
-	int answer_size = (int)reply_answer(answer, &r->rq);
 
-	if (log_to_server)
-		FCGX_PutStr(line, (int)reply_log(line, &r->rq), fcgi->err);
-	else
-		log_request(&r->rq);
-	FCGX_PutStr(answer, answer_size, fcgi->out);
+	lines_size += reply_log(log_room(), &r->rq);
+	if (log_to_server) {
+		FCGX_PutStr(lines, (int)lines_size, fcgi->err);
+		lines_size = 0;
+	}
+	FCGX_PutStr(answer, (int)reply_answer(answer, &r->rq), fcgi->out);
 	fcgi->ipcFd = r->c->fd;		/* it may have read from c->held */
 	fcgi->keepConnection = 1;	/* connection_done() closes it */
 	fcgi->detached = 1;
@@ -535,25 +543,82 @@ finish(struct fcgi_request *r, bool log_to_server)
 	connection_done(r->c, r->keep && r->c->fd != -1);
 }
 
+/*
+ * Once the spool is open, nothing else can be reached.  A spool that was
+ * replaced can't either then: the process ends, for a new one to open it.
+ */
+static void
+check_confined(struct receiver *rv)
+{
+	const char *why;
+
+	check(rv);
+	if (rv->confined) {
+		if (rv->fault != NULL && rv->fault_errno == EACCES)
+			stop = 1;
+	} else if (rv->fault == NULL) {
+		why = sandbox_enter(rv->spool.dir, rv->cfg->spool,
+		    rv->cfg->secret_file);
+		if (why != NULL)
+			note("sandbox_off", why);
+		rv->confined = true;
+	}
+}
+
+/* Takes what is whole now into the group of N; how many it then has. */
+static size_t
+gather(struct receiver *rv, size_t n)
+{
+	struct connection *c;
+
+	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
+		if (n == 0)
+			check_confined(rv);
+		if (begin(&group[n], c))
+			judge(rv, &group[n++].rq);
+	}
+	return n;
+}
+
+/*
+ * A flush takes as long for one delivery as for many, and those whose senders
+ * were just answered are followed by more.  So a group waits for as many as
+ * there were, together with what came meanwhile, at the last commit; but for
+ * half as long as that took at most, and where one comes at a time not at all.
+ */
+static size_t
+gather_group(struct receiver *rv, size_t crowd, int64_t took)
+{
+	int64_t end = microseconds() +
+	    (took / 2 < GATHER_MAX ? took / 2 : GATHER_MAX), left;
+	size_t n = gather(rv, 0);
+
+	while (n > 0 && n < crowd && n < GROUP_MAX &&
+	    (left = end - microseconds()) > 0 && connections_wait(left) > 0)
+		n = gather(rv, n);
+	return n;
+}
+
 /* Gather, commit, answer. */
 static void
 serve_group(struct receiver *rv, bool log_to_server)
 {
-	struct connection *c;
-	size_t i, n = 0;
+	static size_t crowd;
+	static int64_t took;	/* microseconds, the last commit */
+	int64_t since;
+	size_t i, n;
 
-	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
-		if (n == 0)
-			check(rv);
-		if (begin(&group[n], c))
-			judge(rv, &group[n++].rq);
-	}
+	n = gather_group(rv, crowd, took);
+	since = microseconds();
 	spool_commit(&rv->spool);
+	took = microseconds() - since;
+	crowd = n > 0 ? n + connections_wait(0) : 0;
 	for (i = 0; i < n; i++) {
 		settle(&group[i].rq);
 		finish(&group[i], log_to_server);
 	}
-	flush_log();
+	if (!log_to_server)
+		flush_log();
 	if (n > 0)
 		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
 }
@@ -571,8 +636,9 @@ gateway_fastcgi(struct config *cfg, int listener)
 		return 1;
 	}
 	open_receiver(&rv, cfg);
+	check_confined(&rv);	/* and make what the spool lacks */
 	while (!stop || connections_busy()) {
-		connections_wait();
+		connections_wait(-1);
 		answer_signals(cfg);
 		serve_group(&rv, log_to_server);
 		if (stop)

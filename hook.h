@@ -36,6 +36,20 @@ int number_read(uint64_t *, const char *, size_t len);
 int write_all(int fd, const void *, size_t n);
 /* Lower-case hex, NUL-terminated. */
 void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* N in decimal, the last WIDTH digits of it; returns what follows them. */
+char *digits_put(char *, unsigned int n, unsigned int width);
+
+#define SECONDS_A_DAY	86400
+
+struct date {
+	unsigned int year, month, day;
+};
+
+/* The day of T, UTC; 1970-01-01 for what is before that. */
+void date_utc(struct date *, time_t t);
+/* On CLOCK_MONOTONIC. */
+int64_t microseconds(void);
+double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
 /*
@@ -190,7 +204,7 @@ struct spool {
 	uint64_t min_free;
 	int dir, new, archive, rejected, lock;	/* descriptors, or -1 */
 	bool own_fs;			/* nothing else is on its device */
-	bool low;			/* too little space to take more */
+	const char *low;		/* why it takes no more now, or NULL */
 	uint64_t last;			/* microseconds of the newest name */
 	struct delivery *group[GROUP_MAX];	/* pending */
 	size_t n;
@@ -245,6 +259,15 @@ bool name_read(struct name *, const char *name);
 /* Seconds since 1970 of a name that name_read() has taken. */
 int64_t name_time(const char *name);
 
+/* sandbox.c: what the process can reach */
+
+/*
+ * For good: the spool that is open as SPOOL, and the directory of SECRET_FILE
+ * unless that is NULL.  NULL, or why the process is not confined.
+ */
+const char *sandbox_enter(int spool, const char *spool_path,
+    const char *secret_file);
+
 /* reply.c: answers and log lines */
 
 enum outcome {
@@ -291,6 +314,9 @@ struct request {
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
 /* One logfmt line with its newline; returns its length in bytes. */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
+/* The same for what is no request; WHY may be NULL. */
+size_t reply_log_note(char line[LOG_SIZE], const char *result,
+    const char *why);
 
 /* connections.c: FastCGI connections */
 
@@ -298,15 +324,26 @@ size_t reply_log(char line[LOG_SIZE], const struct request *);
 #define REQUEST_SECONDS	60	/* for a request to arrive */
 #endif
 
+/* How far name-value pairs were read: FastCGI specification, 3.4. */
+struct pairs {
+	size_t rest;		/* bytes of the pair to come */
+	unsigned int octets;	/* ... of the length under way */
+	size_t length, sum;	/* that, and both */
+	bool named;		/* the name's length is known */
+};
+
 /* How far a request was read: FastCGI specification, 3.3. */
 struct records {
 	uint8_t header[8];	/* of the record under way */
 	size_t have;		/* bytes of the header */
 	size_t rest;		/* bytes of content and padding to come */
+	size_t padding;		/* ... of padding alone */
+	struct pairs pairs;	/* parameters */
 	int id;			/* of the request, 0 before it begins */
 	bool keep;		/* the record is part of it */
+	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
-	uint64_t body;		/* bytes of its body */
+	uint64_t body, others;	/* bytes of its body, of other records */
 };
 
 struct connection {
@@ -321,8 +358,11 @@ struct connection {
 
 /* Requests from LISTENER; WAKE becomes readable on a signal.  0 or -1. */
 int connections_open(int listener, int wake, size_t max_body);
-/* Waits until there is something to do. */
-void connections_wait(void);
+/*
+ * Waits until there is something to do, MOST microseconds or, for -1, without
+ * limit; returns how many connections are to be looked at.
+ */
+size_t connections_wait(int64_t most);
 /*
  * The next connection with a request that libfcgi can read without waiting,
  * or NULL.  It is the caller's until connection_done().

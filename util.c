@@ -60,6 +60,44 @@ hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE])
 	hex[DIGEST_HEX] = '\0';
 }
 
+char *
+digits_put(char *p, unsigned int n, unsigned int width)
+{
+	unsigned int i;
+
+	for (i = width; i-- > 0; n /= 10)
+		p[i] = (char)('0' + n % 10);
+	return p + width;
+}
+
+static bool
+is_leap(unsigned int year)
+{
+	return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+/* Not gmtime(), which reads the time zone's file: seven calls in CGI. */
+void
+date_utc(struct date *date, time_t t)
+{
+	static const unsigned int lengths[] = { 31, 28, 31, 30, 31, 30, 31, 31,
+	    30, 31, 30, 31 };
+	uint64_t days = t > 0 ? (uint64_t)t / SECONDS_A_DAY : 0;
+	unsigned int year = 1970, month = 0, n;
+
+	while (days >= (n = is_leap(year) ? 366 : 365)) {
+		days -= n;
+		year++;
+	}
+	while (days >= (n = lengths[month] + (month == 1 && is_leap(year)))) {
+		days -= n;
+		month++;
+	}
+	date->year = year;
+	date->month = month + 1;
+	date->day = (unsigned int)days + 1;
+}
+
 void
 wipe(void *p, size_t n)
 {
@@ -67,6 +105,25 @@ wipe(void *p, size_t n)
 
 	while (n-- > 0)
 		*v++ = 0;
+}
+
+int64_t
+microseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+double
+milliseconds_since(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - then->tv_sec) * 1e3 +
+	    (double)(now.tv_nsec - then->tv_nsec) / 1e6;
 }
 
 uint8_t *

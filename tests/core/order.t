@@ -39,13 +39,17 @@ sub traced {
 }
 
 my $spool = new_spool();
-my ($got, @order) = traced(spool => $spool, body => $EXAMPLE);
+my ($got, @order) = traced(spool => $spool,
+	env => { REQUEST_METHOD => 'GET' });
+is_deeply(\@order, ['fsync other', 'log', 'answer'],
+	'CGI: the directories that it makes are flushed');
+($got, @order) = traced(spool => $spool, body => $EXAMPLE);
 is($got->{status}, 200, 'CGI: stored');
 is_deeply(\@order, ['create', 'write', 'fdatasync', 'link new', 'fsync new',
-	'rename', 'answer', 'log'], 'CGI: data, name, answer, two flushes');
+	'rename', 'log', 'answer'], 'CGI: data, name, answer, two flushes');
 ($got, @order) = traced(spool => $spool, body => $EXAMPLE);
 is($got->{json}{status}, 'duplicate', 'CGI: a repeat');
-is_deeply(\@order, ['answer', 'log'], 'CGI: a repeat flushes nothing');
+is_deeply(\@order, ['log', 'answer'], 'CGI: a repeat flushes nothing');
 
 # Eight requests that are there when the worker looks are one group.
 $spool = new_spool();

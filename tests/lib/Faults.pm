@@ -1,0 +1,111 @@
+# One delivery, or a group of them, under a fault; then the promise:
+# - nothing is answered 2xx that is not whole in new/;
+# - new/ never holds a torn or foreign file;
+# - after the fault, a retry succeeds, and leaves exactly one file.
+package Faults;
+use strict;
+use warnings;
+use Exporter qw(import);
+use Hook;
+
+our @EXPORT = qw(faults errnos calls attempt tally can_trace fresh_bodies);
+
+my %errnos = (
+	openat => [qw(ENOENT EACCES EMFILE ENOSPC EDQUOT EIO EROFS ENOMEM EEXIST)],
+	open => [qw(EACCES EMFILE EIO)],
+	write => [qw(ENOSPC EIO EDQUOT EINTR EPIPE)],
+	read => [qw(EIO EINTR EAGAIN)],
+	recvfrom => [qw(EINTR ECONNRESET ENOMEM)],
+	fdatasync => [qw(EIO ENOSPC EDQUOT EINTR)],
+	fsync => [qw(EIO ENOSPC EDQUOT EINVAL)],
+	syncfs => [qw(EIO ENOSPC)],
+	linkat => [qw(ENOSPC EIO EDQUOT EMLINK EEXIST EROFS ENOENT)],
+	renameat => [qw(ENOSPC EIO EROFS ENOENT)],
+	unlinkat => [qw(EIO EROFS ENOENT)],
+	mkdirat => [qw(ENOSPC EIO EROFS EMLINK)],
+	close => [qw(EIO EINTR ENOSPC)],
+	fcntl => [qw(EAGAIN ENOLCK EDEADLK EINTR)],
+	newfstatat => [qw(EIO ENOENT EACCES)],
+	fstat => [qw(EIO)],
+	fstatfs => [qw(EIO)],
+	getdents64 => [qw(EIO)],
+	mmap => [qw(ENOMEM)],
+	brk => [qw(ENOMEM)],
+	accept => [qw(EINTR ECONNABORTED EMFILE ENOBUFS)],
+	poll => [qw(EINTR ENOMEM)],
+);
+
+sub errnos { return @{ $errnos{$_[0]} // ['EIO'] } }
+
+# strace's words for all that may happen to the N-th call of NAME: each errno
+# once, and one that can last from then on; the end of the process.
+sub faults {
+	my ($name, $n) = @_;
+	my @errnos = errnos($name);
+	my ($lasting) = grep { !/^(EINTR|EAGAIN)$/ } @errnos;
+	return ((map { "error=$_:when=$n" } @errnos),
+		"error=$lasting:when=$n+", "signal=SIGKILL:when=$n",
+		"signal=SIGTERM:when=$n");
+}
+
+sub can_trace {
+	return system('strace -o /dev/null true 2>/dev/null') == 0;
+}
+
+# The program's calls from main on: ([name, N-th of that name], ...).  MARKER
+# is a pattern in the first line that counts.
+sub calls {
+	my ($trace, $marker) = @_;
+	my (%seen, @calls, $on);
+	for (split /\n/, $trace) {
+		s/^\d+ +//;
+		last if /^--- SIGTERM/;
+		my ($name) = /^(\w+)\(/ or next;
+		$seen{$name}++;
+		$on ||= /$marker/;
+		next if !$on || $name =~ /^(exit|exit_group|rt_sig\w+|execve)$/;
+		push @calls, [$name, $seen{$name}];
+	}
+	return @calls;
+}
+
+sub fresh_bodies { my ($n) = @_; return map { event(pad => 50) } 1 .. $n }
+
+our %tally;
+sub tally { return \%tally }
+
+sub describe { my ($got) = @_; return $got ? $got->{status} // 'none' : 'none' }
+
+# Runs CODE, which delivers BODIES under a fault and returns their answers, on a
+# new spool, and checks the promise.  A list of what is broken.
+sub attempt {
+	my ($bodies, $spool, $code) = @_;
+	my @answers = $code->();
+	my @broken;
+	$tally{runs}++;
+	my %in;
+	$in{$_}++ for content($spool, 'new');
+	my %mine = map { $_ => 1 } @$bodies;
+	push @broken, 'a torn or foreign file' if grep { !$mine{$_} } keys %in;
+	for my $i (0 .. $#$bodies) {
+		my $ok = ($answers[$i]{status} // '') =~ /^2/;
+		$tally{$ok ? 'acknowledged' : 'refused'}++;
+		push @broken, 'answered ' . $answers[$i]{status} . ', not there'
+			if $ok && !$in{$bodies->[$i]};
+	}
+	for my $body (@$bodies) {
+		my $got = cgi(spool => $spool, body => $body);
+		push @broken, 'a retry gets ' . describe($got)
+			if ($got->{status} // '') ne '200';
+	}
+	my %after;
+	$after{$_}++ for content($spool, 'new');
+	for my $body (@$bodies) {
+		my $n = $after{$body} // 0;
+		push @broken, "$n files after the retry" if $n != 1;
+	}
+	$tally{broken} += @broken ? 1 : 0;
+	return @broken;
+}
+
+1;
