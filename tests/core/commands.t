@@ -365,7 +365,7 @@ for (['MAX_BODY', '1X'], ['KEEP_DAYS', '-1'], ['MIN_FREE', 'x'],
 		qr/PROTOCOL_HOOK_$_->[0] .*: correct or remove it/);
 }
 fails('little room', { PROTOCOL_HOOK_MIN_FREE => '16777216G' },
-	qr/space .*M free in \Q$spool\E, below MIN_FREE.*: remove files/);
+	qr/space .*\Q$spool\E, .* below PROTOCOL_HOOK_MIN_FREE: remove files/);
 fails('no spool', { PROTOCOL_HOOK_SPOOL => "$spool-none" },
 	qr/spool .*No such file or directory: install -d .*\Q$spool\E-none$/);
 chmod 0757, $spool;
