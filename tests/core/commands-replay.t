@@ -110,5 +110,11 @@ close $fh or die $!;
 is($status, 1, 'replay of what is no event');
 like($err, qr/failed 1/, 'says so');
 unlink "$spool/archive/$day/" . '0' x 64;
+open $fh, '>', "$dir/event" or die $!;
+print {$fh} event();
+close $fh or die $!;
+symlink "$dir/event", "$spool/archive/$day/" . '1' x 64 or die $!;
+($status, $out, $err) = run(\%in, 'replay', '-n', '1' x 64);
+is($out, '', 'no link in the archive is followed');
 
 done_testing();
