@@ -59,7 +59,7 @@ my %CIVETWEB = (last_counts('the wrapper is a shell script, and a shell keeps ' 
 my @SPAWNED = ['protocol-hook/pid', 'TERM'];
 my $NGINX = { pid => 'nginx.pid', stop => 'QUIT', reload => 'HUP' };
 my $LIGHTTPD = { pid => 'lighttpd.pid', stop => 'INT', reload => 'USR1' };
-my $APACHE = { pid => 'apache2/protocol-hook.pid', stop => 'WINCH',
+my $APACHE = { pid => 'protocol-hook-apache.pid', stop => 'WINCH',
 	reload => 'USR1' };
 my $UWSGI = { pid => 'uwsgi.pid', stop => 'INT', reload => 'HUP' };
 
