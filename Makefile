@@ -207,8 +207,8 @@ bench bench-cgi bench-scale:
 	$(MAKE) all $(BENCH)
 	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 
-SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 grep -lE \
-	'^\#!(/bin/sh|/usr/bin/env bash|/bin/bash)' 2>/dev/null)
+SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 awk 'FNR == 1 && \
+	/^\#!(\/bin\/sh|\/usr\/bin\/env bash|\/bin\/bash)/ { print FILENAME }')
 # Left out: what -Wconversion says better, what is style, and two that take
 # correct code for wrong (clang-tidy 14).
 CHECKS = clang-analyzer-*,-clang-analyzer-valist.Uninitialized,$(\
