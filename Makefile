@@ -44,7 +44,7 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all fuzz lint install uninstall clean dist
+.PHONY: all demo serve check check-all check-asan fuzz lint install uninstall clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -71,6 +71,24 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
+
+# To be run under valgrind, for the tests.
+build/constant-time: tests/constant-time.c build/verify.o build/util.o
+	$(COMPILE) -o $@ $^ $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+# The core tests in a copy that is built with sanitizers.  A process that can't
+# be looked at, as ours, can't be looked at for leaks: tests/integration/leaks.t
+# does that.
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
+	-fsanitize=address,undefined
+
+check-asan:
+	$(NEED) build check
+	sh scripts/copy build/asan
+	ASAN_OPTIONS=detect_leaks=0 $(MAKE) -C build/asan run-core-asan
+
+all-asan run-core-asan: %-asan:
+	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
 
 # Targets of libFuzzer, whose corpora grow in build/corpus.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -114,8 +132,9 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all fuzz
+	$(NEED) build check check-all fuzz valgrind
 	$(MAKE) run-all
+	$(MAKE) check-asan
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
