@@ -42,9 +42,11 @@ HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
 LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 
+MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all check-asan fuzz lint install uninstall clean dist
+.PHONY: all demo serve check check-all check-asan coverage torture soak fuzz \
+	lint install uninstall clean dist
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -67,6 +69,10 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 	@mkdir -p build/quick
 	$(COMPILE) -DREQUEST_SECONDS=1 -o $@ $(SOURCES) $(HOOK_LDFLAGS) \
 	    $(LDFLAGS) $(HOOK_LIBS)
+
+# Makes calls fail, for the tests.
+build/shim.so: tests/faults/shim.c build/flags
+	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
 
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
@@ -124,7 +130,7 @@ fuzz:
 # sees what was installed.
 demo serve:
 	$(NEED) build demo
-	$(MAKE) all
+	$(MAKE) -s all
 	sh examples/demo $@
 
 check:
@@ -141,13 +147,24 @@ CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook
+TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/shim.so
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
 run-all: $(TESTED) $(FUZZ_BUILT)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
+
+# Hours: 500 power cuts; a million deliveries with restarts.
+torture soak:
+	$(NEED) build check check-all
+	$(MAKE) run-$@
+
+run-torture: $(TESTED)
+	CUTS=500 prove -Itests/lib --timer $(PROVEFLAGS) tests/faults/power.t
+
+run-soak: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/soak/soak.t
 
 lint:
 	$(NEED) build check lint

@@ -703,23 +703,26 @@ flush_names(struct spool *sp)
 }
 
 /*
- * The delivery is safe; now say so in the archive.  If that fails the staged
- * file stays, and is adopted by a repeat that comes before the reader is done.
+ * The delivery is safe; now say so in the archive.  If that fails it is not
+ * acknowledged: after an I/O error XFS shuts down, and lets fsync of a directory
+ * succeed for a name that is lost.  Both files stay; a retry adopts them.
  */
 static void
 finish(struct spool *sp, struct delivery *d)
 {
 	char staged[STAGED_SIZE], path[STAGED_SIZE];
+	int r;
 
 	staged_name(staged, d);
 	archive_name(path, d->day, "", d->hex);
 	if (d->event == NULL || sp->keep_days == 0)
-		unlinkat(sp->archive, staged, 0);
-	else if (renameat(sp->archive, staged, sp->archive, path) == -1) {
-		d->step = "rename in the archive";
-		d->error = errno;
-	}
-	d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
+		r = unlinkat(sp->archive, staged, 0);
+	else
+		r = renameat(sp->archive, staged, sp->archive, path);
+	if (r == -1)
+		fail(d, "rename in the archive");
+	else
+		d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
 }
 
 void

@@ -10,7 +10,8 @@ use IO::Socket::INET;
 use JSON::PP ();
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(dial head transmit receive outcome header chunked);
+our @EXPORT = qw(dial head transmit receive outcome header kept
+	chunked);
 
 our $SECONDS = 20;	# an answer takes no longer
 
@@ -108,8 +109,8 @@ sub receive {
 	do {
 		$text = until_match($socket, $buffer, $end,
 			qr/\A(.*?\r\n)\r\n/s) // return;
-		$text =~ s/\AHTTP\/1\.[01] (\d{3})[^\r\n]*\r\n// or return;
-		$answer{status} = $1;
+		$text =~ s/\AHTTP\/(1\.[01]) (\d{3})[^\r\n]*\r\n// or return;
+		@answer{qw(version status)} = ($1, $2);
 	} while ($answer{status} < 200 && !$with{interim});
 	$answer{headers} = [map { [split /:[ \t]*/, $_, 2] }
 		split /\r\n/, $text];
@@ -130,6 +131,14 @@ sub receive {
 	}
 	$answer{json} = eval { JSON::PP::decode_json($answer{body} // '') };
 	return \%answer;
+}
+
+# Whether the connection may be used again.
+sub kept {
+	my ($answer) = @_;
+	my ($connection) = header($answer, 'Connection');
+	return $answer->{framed} && lc($connection //
+		($answer->{version} eq '1.0' ? 'close' : '')) ne 'close';
 }
 
 # In words: "200 stored", or "401 Unauthorized" as the program says it, or
