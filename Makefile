@@ -51,7 +51,7 @@ MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka check-nats \
-	check-postgresql servers-matrix torture torture-nats soak fuzz bench \
+	check-postgresql check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
 	bench-cgi bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
@@ -90,6 +90,24 @@ build/poll/protocol-hook: $(SOURCES) hook.h build/flags
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
+
+# To be run under valgrind, for the tests.
+build/constant-time: tests/constant-time.c build/verify.o build/util.o
+	$(COMPILE) -o $@ $^ $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+# The core tests in a copy that is built with sanitizers.  A process that can't
+# be looked at, as ours, can't be looked at for leaks: tests/integration/leaks.t
+# does that.
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
+	-fsanitize=address,undefined
+
+check-asan:
+	$(NEED) build check
+	sh scripts/copy build/asan
+	ASAN_OPTIONS=detect_leaks=0 $(MAKE) -C build/asan run-core-asan
+
+all-asan run-core-asan: %-asan:
+	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
 
 # Targets of libFuzzer, whose corpora grow in build/corpus.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -133,8 +151,10 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all fuzz consume nats kafka postgresql
+	$(NEED) build check check-all fuzz valgrind consume nats kafka \
+	    postgresql
 	$(MAKE) run-all
+	$(MAKE) check-asan
 
 # Every web server, and the page that says what came of it.
 servers-matrix:
