@@ -208,7 +208,8 @@ lint:
 	$(MAKE) run-lint
 
 # Never timed tests: what these print is for people.
-BENCH = $(patsubst %,build/bench/%,load bare noop hello hello-static spawn)
+BENCH = $(patsubst %,build/bench/%,load bare noop fill hello hello-static \
+	spawn)
 
 build/bench/%: bench/%.c bench/body.c bench/bench.h build/flags
 	@mkdir -p build/bench
