@@ -25,6 +25,7 @@
 
 #define SMALL_BODY	65536	/* bytes; larger ones get memory of their own */
 #define DRAIN_MAX	(16 << 20)	/* bytes read of what is refused */
+#define GATHER_MAX	5000	/* microseconds that a group waits for more */
 #define TIDY_EACH	2	/* expired files removed for each new one */
 #define TIDY_CGI	8	/* ... and in each group */
 
@@ -33,6 +34,7 @@ struct receiver {
 	struct spool spool;
 	const char *fault;	/* why every request gets 500, or NULL */
 	int fault_errno;
+	bool confined;		/* as far as the system can */
 };
 
 extern char **environ;
@@ -331,6 +333,13 @@ log_room(void)
 	return lines + lines_size;
 }
 
+/* A line for what is no request. */
+static void
+note(const char *result, const char *why)
+{
+	lines_size += reply_log_note(log_room(), result, why);
+}
+
 /* CGI */
 
 /* Never past CONTENT_LENGTH: some servers keep the pipe open. */
@@ -386,6 +395,8 @@ gateway_cgi(struct config *cfg)
 	read_params(&rq, environ);
 	open_receiver(&rv, cfg);
 	check(&rv);
+	if (rv.fault == NULL)
+		sandbox_enter(rv.spool.dir, cfg->spool, NULL);
 	judge(&rv, &rq);
 	/*
 	 * lighttpd ends the program as soon as it has the answer: what follows
@@ -455,6 +466,7 @@ catch_signals(void)
 static void
 answer_signals(struct config *cfg)
 {
+	const char *why;
 	char waste[64];
 
 	while (read(wake[0], waste, sizeof(waste)) > 0)
@@ -462,7 +474,8 @@ answer_signals(struct config *cfg)
 	if (!reload)
 		return;
 	reload = 0;
-	lines_size += reply_log_reload(log_room(), config_reload(cfg));
+	why = config_reload(cfg);
+	note(why == NULL ? "reloaded" : "reload_failed", why);
 }
 
 static ssize_t
@@ -530,20 +543,76 @@ finish(struct fcgi_request *r, bool log_to_server)
 	connection_done(r->c, r->keep && r->c->fd != -1);
 }
 
+/*
+ * Once the spool is open, nothing else can be reached.  A spool that was
+ * replaced can't either then: the process ends, for a new one to open it.
+ */
+static void
+check_confined(struct receiver *rv)
+{
+	const char *why;
+
+	check(rv);
+	if (rv->confined) {
+		if (rv->fault != NULL && rv->fault_errno == EACCES)
+			stop = 1;
+	} else if (rv->fault == NULL) {
+		why = sandbox_enter(rv->spool.dir, rv->cfg->spool,
+		    rv->cfg->secret_file);
+		if (why != NULL)
+			note("sandbox_off", why);
+		rv->confined = true;
+	}
+}
+
+/* Takes what is whole now into the group of N; how many it then has. */
+static size_t
+gather(struct receiver *rv, size_t n)
+{
+	struct connection *c;
+
+	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
+		if (n == 0)
+			check_confined(rv);
+		if (begin(&group[n], c))
+			judge(rv, &group[n++].rq);
+	}
+	return n;
+}
+
+/*
+ * A flush takes as long for one delivery as for many, and those whose senders
+ * were just answered are followed by more.  So a group waits for as many as
+ * there were, together with what came meanwhile, at the last commit; but for
+ * half as long as that took at most, and where one comes at a time not at all.
+ */
+static size_t
+gather_group(struct receiver *rv, size_t crowd, int64_t took)
+{
+	int64_t end = microseconds() +
+	    (took / 2 < GATHER_MAX ? took / 2 : GATHER_MAX), left;
+	size_t n = gather(rv, 0);
+
+	while (n > 0 && n < crowd && n < GROUP_MAX &&
+	    (left = end - microseconds()) > 0 && connections_wait(left) > 0)
+		n = gather(rv, n);
+	return n;
+}
+
 /* Gather, commit, answer. */
 static void
 serve_group(struct receiver *rv, bool log_to_server)
 {
-	struct connection *c;
-	size_t i, n = 0;
+	static size_t crowd;
+	static int64_t took;	/* microseconds, the last commit */
+	int64_t since;
+	size_t i, n;
 
-	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
-		if (n == 0)
-			check(rv);
-		if (begin(&group[n], c))
-			judge(rv, &group[n++].rq);
-	}
+	n = gather_group(rv, crowd, took);
+	since = microseconds();
 	spool_commit(&rv->spool);
+	took = microseconds() - since;
+	crowd = n > 0 ? n + connections_wait(0) : 0;
 	for (i = 0; i < n; i++) {
 		settle(&group[i].rq);
 		finish(&group[i], log_to_server);
@@ -567,9 +636,9 @@ gateway_fastcgi(struct config *cfg, int listener)
 		return 1;
 	}
 	open_receiver(&rv, cfg);
-	check(&rv);	/* what is missing in the spool is made at start */
+	check_confined(&rv);	/* and make what the spool lacks */
 	while (!stop || connections_busy()) {
-		connections_wait();
+		connections_wait(-1);
 		answer_signals(cfg);
 		serve_group(&rv, log_to_server);
 		if (stop)
