@@ -249,7 +249,7 @@ run-lint:
 	    $(SOURCES)
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
 	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
-	cd man && mandoc -Tlint -Wstyle *.[1-9]
+	cd man && mandoc -Tlint -Wstyle *.[1-9] ../examples/nats/*.8
 	shellcheck $(SCRIPTS)
 
 # Made from usage, so that they know what the program knows.

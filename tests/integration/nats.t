@@ -234,14 +234,18 @@ my %kills = map { $_ => 0 } qw(forwarder leader follower all);
 my @plan = ([0.10, 'leader'], [0.30, 'follower'], [0.50, 'all'],
 	[0.70, 'leader'], [0.85, 'all']);
 my @both;
+
+sub kill_forwarder {
+	my $which = int rand 2;
+	end($forwarders[$which], 'KILL');
+	$forwarders[$which] = forward($spools[$which], 'hook');
+	$kills{forwarder}++;
+	return;
+}
+
 while (1) {
 	my $part = (-s $progress // 0) / $DELIVERIES;
-	for (0, 1) {
-		next if rand() < 0.5;
-		end($forwarders[$_], 'KILL');
-		$forwarders[$_] = forward($spools[$_], 'hook');
-		$kills{forwarder}++;
-	}
+	kill_forwarder();
 	# The same delivery to both.
 	push @both, my $body = event();
 	for (@workers) {
@@ -260,10 +264,10 @@ while (1) {
 		sleep 0.3;
 		server_start($_) for @victims;
 		$kills{$what}++;
-		leader($cluster, 'hook');
+		leader($cluster, 'hook', \&kill_forwarder);
 	}
 	last if $part >= 1 && !@plan;
-	sleep rand 0.5;
+	sleep rand 0.3;
 }
 is_deeply([map { end($_, undef, 300) } @clients], [0, 0, 0, 0],
 	"$DELIVERIES deliveries acknowledged");

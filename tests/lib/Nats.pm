@@ -146,7 +146,7 @@ sub api {
 	my ($cluster, $call, $data) = @_;
 	my $nats = nats($cluster) or return;
 	request($nats, "\$JS.API.$call", $data ? JSON::PP::encode_json($data) : '');
-	my $message = message($nats, 3) or return;
+	my $message = message($nats, 1) or return;
 	return if $message->{headers} =~ / 503/;
 	return JSON::PP::decode_json($message->{data});
 }
@@ -164,11 +164,12 @@ sub create_stream {
 	return;
 }
 
-# The server that leads a stream now.
+# The server that leads a stream now; CODE is called while there is none.
 sub leader {
-	my ($cluster, $name) = @_;
+	my ($cluster, $name, $code) = @_;
 	my $found;
 	wait_for(sub {
+		$code->() if $code;
 		my $info = api($cluster, "STREAM.INFO.$name");
 		my $leader = $info->{cluster}{leader} // '';
 		($found) = grep { $_->{name} eq $leader && $_->{pid} }
