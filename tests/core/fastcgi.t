@@ -263,4 +263,30 @@ END
 is(post($worker, event())->{status}, 200, 'LISTEN_FDS');
 reap($worker);
 
+# A group that waits for more must not lose its connections to new ones, when
+# slots run out.  The first 60 make it wait for as many, and slow flushes long.
+SKIP: {
+	skip 'needs strace that may trace', 3
+		if system('strace -o /dev/null true 2>/dev/null') != 0;
+	my $spool = new_spool();
+	my $worker = worker(spool => $spool, under => ['sh', '-c',
+		'ulimit -n 250; exec strace -f -D -o /dev/null -e trace=fsync ' .
+		'-e inject=fsync:delay_enter=100000 "$@"', 'sh']);
+	is(post($worker, event())->{status}, 200, 'few descriptors: ready');
+	kill 'STOP', $worker->{pid};
+	my @sockets = map { fcgi_connect($worker) } 1 .. 60;
+	fcgi_send($_, fcgi_request(event(), keep => 1)) for @sockets;
+	kill 'CONT', $worker->{pid};
+	fcgi_recv($_) for @sockets;
+	kill 'STOP', $worker->{pid};
+	fcgi_send($_, fcgi_request(event(), keep => 1)) for @sockets[0 .. 29];
+	my @silent = map { fcgi_connect($worker) } 1 .. 100;
+	kill 'CONT', $worker->{pid};
+	my $good = grep { (fcgi_recv($_, 5) // {})->{status} }
+		@sockets[0 .. 29];
+	is($good, 30, 'a group keeps its connections when slots run out');
+	is(scalar files($spool), 91, 'and stores all');
+	reap($worker);
+}
+
 done_testing();

@@ -123,7 +123,7 @@ case 'repeat', 'the same bytes again are known', '200 duplicate, 1 file', sub {
 
 case 'ignored', 'an event that is not wanted', '200 ignored, 0 files', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event(type => 'message.deleted'));
+	return deliver_and_look($s, event(type => 'group.created'));
 };
 
 case 'get', 'GET tells that deliveries are taken', '200 ready', sub {

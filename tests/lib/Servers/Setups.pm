@@ -4,6 +4,7 @@ package Servers::Setups;
 use strict;
 use warnings;
 use Exporter qw(import);
+use Servers::Systemd;
 
 our @EXPORT = qw(%SETUPS);
 
@@ -29,10 +30,12 @@ my %NOT_KEPT = ('in-turn' => ['401 Unauthorized, no answer, ' .
 	'413 Content Too Large, no answer, 405 Method Not Allowed, no answer',
 	'the server closes each connection without saying so: clients ' .
 	'connect again']);
-my %LAST_COUNTS = (twice => ['200 stored, 1 file',
-	'of a repeated header only the last arrives'],
-	'twice-wrong' => ['401 Unauthorized, 0 files; 200 stored, 1 file',
-	'of a repeated header only the last arrives']);
+sub last_counts {
+	my ($why) = @_;
+	return (twice => ['200 stored, 1 file', $why],
+		'twice-wrong' => ['401 Unauthorized, 0 files; ' .
+		'200 stored, 1 file', $why]);
+}
 my %CADDY = (%EMPTY_BODY, underscore => [
 	qr/^(?:200 stored, 1 file|401 Unauthorized, 0 files)$/,
 	'CGI has one variable for both headers, and now this one, now that ' .
@@ -40,6 +43,17 @@ my %CADDY = (%EMPTY_BODY, underscore => [
 	map { $_ => ['400 Bad Request, 0 files',
 	'Caddy 2.6 gives -1 for the length'] }
 	qw(chunked chunked-1M chunked-large));
+my %HAPROXY = map { $_ => ['400 by the server, 0 files',
+	'HAProxy takes a body without a length only if it fits into its ' .
+	'buffer of 16 KB'] } qw(chunked-1M chunked-large);
+my $ITS_OWN = ['401 by the server, Allow: nothing',
+	'CivetWeb takes PUT and DELETE for its own'];
+my %CIVETWEB = (last_counts('the wrapper is a shell script, and a shell keeps ' .
+	'only the last of a repeated variable'), put => $ITS_OWN, delete => $ITS_OWN,
+	'in-turn' => ['401 Unauthorized, no answer, 413 Content Too Large, ' .
+	'no answer, 401 by the server, 200 stored',
+	"$NOT_KEPT{'in-turn'}[1]; PUT is its own"],
+	headers => ['a Status header', 'CivetWeb passes the header on']);
 
 # What is started by examples/spawn-fcgi, and by others in its place.
 my @SPAWNED = ['protocol-hook/pid', 'TERM'];
@@ -78,11 +92,21 @@ our %SETUPS = (
 		{ pid => 'protocol-hook.pid', stop => 'TERM' }, ['busybox'],
 		reload => sub { },
 		deviations => { %ONE_VARIABLE, %NO_CHUNKS, %NO_CONTINUE,
-			%NOT_KEPT, %LAST_COUNTS }),
+			%NOT_KEPT, last_counts('of a repeated header only the ' .
+			'last arrives') }),
 	'cgi-nginx-fcgiwrap' => setup('CGI', 'nginx, fcgiwrap',
 		'nginx/fcgiwrap.conf', $NGINX,
 		[qw(nginx spawn-fcgi fcgiwrap)],
 		then => [['fcgiwrap.pid', '-TERM']]),
+	'cgi-civetweb' => setup('CGI', 'CivetWeb', 'civetweb/start',
+		{ pid => 'civetweb.pid', stop => 'TERM' }, ['civetweb'],
+		reload => sub { },
+		deviations => { %ONE_VARIABLE, %CIVETWEB }),
+	'fastcgi-haproxy' => setup('FastCGI', 'HAProxy',
+		'haproxy/haproxy.cfg', { pid => 'haproxy.pid', stop => 'USR1',
+		reload => 'USR2' }, [qw(haproxy spawn-fcgi)],
+		then => [@SPAWNED],
+		deviations => { %EMPTY_BODY, %HAPROXY }),
 	'fastcgi-nginx' => setup('FastCGI', 'nginx, spawn-fcgi',
 		'nginx/fastcgi.conf', $NGINX, [qw(nginx spawn-fcgi)],
 		then => [@SPAWNED]),
@@ -96,6 +120,15 @@ our %SETUPS = (
 		'nginx, systemd-socket-activate', 'systemd/activate', $NGINX,
 		[qw(nginx systemd-socket-activate)], root => 1,
 		then => [@SPAWNED]),
+	'fastcgi-nginx-systemd' => setup('FastCGI', 'nginx, systemd units',
+		'systemd/protocol-hook.service', $NGINX,
+		[qw(nginx /lib/systemd/systemd unshare nsenter)], root => 1,
+		under => '/srv',	# /tmp is private
+		before => \&Servers::Systemd::boot,
+		in => \&Servers::Systemd::command,
+		journal => \&Servers::Systemd::journal,
+		reload => \&Servers::Systemd::reload,
+		after_stop => \&Servers::Systemd::stop),
 	'fastcgi-lighttpd' => setup('FastCGI', 'lighttpd, mod_fastcgi',
 		'lighttpd/fastcgi.conf', $LIGHTTPD, ['lighttpd'],
 		deviations => { %LIGHTTPD }),
