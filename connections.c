@@ -5,8 +5,12 @@
  * slow or silent client costs a slot, never the loop.
  *
  * A request that is whole when it is first looked at (nearly all are) stays in
- * its socket, and libfcgi reads it there.  One that is not is collected in
- * memory behind a descriptor, and libfcgi reads that instead.
+ * its socket, and libfcgi reads it there.  One that is not, or that has records
+ * of something else around it, is collected in memory behind a descriptor, and
+ * libfcgi reads that instead.  It never sees a management record, as its answer
+ * to FCGI_GET_VALUES overruns a buffer of 64 bytes; nor a parameter that is
+ * longer than what came, as it believes the length and ends the process if there
+ * is no memory for that.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -51,10 +55,12 @@ record_begins(struct records *r)
 	int id = h->requestIdB1 << 8 | h->requestIdB0;
 	size_t content = (size_t)(h->contentLengthB1 << 8 | h->contentLengthB0);
 
-	r->rest = content + h->paddingLength;
+	r->padding = h->paddingLength;
+	r->rest = content + r->padding;
 	if (r->id == 0 && h->type == FCGI_BEGIN_REQUEST)
 		r->id = id;
 	r->keep = id != 0 && id == r->id;
+	r->mixed |= !r->keep;
 	if (!r->keep)
 		return;
 	if (h->type == FCGI_STDIN) {
@@ -65,7 +71,60 @@ record_begins(struct records *r)
 		r->others += r->rest;
 }
 
-static void
+/*
+ * N bytes of name-value pairs: FastCGI specification, 3.4.  0, or -1 if one is
+ * longer than all may be.
+ */
+static int
+pairs_read(struct pairs *s, const uint8_t *p, size_t n)
+{
+	size_t part;
+
+	while (n > 0) {
+		part = s->rest < n ? s->rest : n;
+		p += part;
+		n -= part;
+		s->rest -= part;
+		if (n == 0)
+			break;
+		if (s->octets == 0) {
+			s->octets = (*p & 0x80) != 0 ? 4 : 1;
+			s->length = *p & 0x7f;
+		} else
+			s->length = s->length << 8 | *p;
+		p++;
+		n--;
+		if (--s->octets > 0)
+			continue;
+		s->sum += s->length;
+		if (s->sum > OTHERS_MAX)
+			return -1;
+		if (s->named) {
+			s->rest = s->sum;
+			s->sum = 0;
+		}
+		s->named = !s->named;
+	}
+	return 0;
+}
+
+/* PART bytes at P, content or padding, of the record under way. */
+static int
+record_goes_on(struct records *r, const uint8_t *p, size_t part)
+{
+	const FCGI_Header *h = (const FCGI_Header *)r->header;
+	size_t content = r->rest - r->padding;
+
+	if (r->rest > r->padding && r->keep && h->type == FCGI_PARAMS &&
+	    pairs_read(&r->pairs, p, part < content ? part : content) == -1)
+		return -1;
+	r->rest -= part;
+	if (r->rest < r->padding)
+		r->padding = r->rest;
+	return 0;
+}
+
+static int
 record_ends(struct records *r)
 {
 	const FCGI_Header *h = (const FCGI_Header *)r->header;
@@ -75,6 +134,8 @@ record_ends(struct records *r)
 		r->params |= h->type == FCGI_PARAMS;
 		r->whole |= h->type == FCGI_STDIN;
 	}
+	return r->params && (r->pairs.rest > 0 || r->pairs.octets > 0 ||
+	    r->pairs.named) ? -1 : 0;
 }
 
 /*
@@ -105,11 +166,11 @@ records_read(struct records *r, const uint8_t *p, size_t n, int held)
 		if (held != -1 && r->keep && part > 0 &&
 		    write(held, p, part) != (ssize_t)part)
 			return -1;
+		if (record_goes_on(r, p, part) == -1 ||
+		    (r->rest == 0 && record_ends(r) == -1))
+			return -1;
 		p += part;
 		n -= part;
-		r->rest -= part;
-		if (r->rest == 0)
-			record_ends(r);
 	}
 	return 0;
 }
@@ -307,7 +368,7 @@ look_at(struct connection *c)
 		return c->late ? GONE : WAITING;
 	if (n <= 0 || records_read(&r, look, (size_t)n, -1) == -1)
 		return GONE;
-	if (r.whole)
+	if (r.whole && !r.mixed)
 		return WHOLE;
 	if (c->idle)
 		c->since = milliseconds();

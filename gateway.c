@@ -37,6 +37,7 @@ struct receiver {
 	struct spool spool;
 	const char *fault;	/* why every request gets 500, or NULL */
 	int fault_errno;
+	bool confined;		/* as far as the system can */
 };
 
 extern char **environ;
@@ -335,6 +336,13 @@ log_room(void)
 	return lines + lines_size;
 }
 
+/* A line for what is no request. */
+static void
+note(const char *result, const char *why)
+{
+	lines_size += reply_log_note(log_room(), result, why);
+}
+
 /* CGI */
 
 /* Never past CONTENT_LENGTH: some servers keep the pipe open. */
@@ -390,6 +398,8 @@ gateway_cgi(struct config *cfg)
 	read_params(&rq, environ);
 	open_receiver(&rv, cfg);
 	check(&rv);
+	if (rv.fault == NULL)
+		sandbox_enter(rv.spool.dir, cfg->spool, NULL);
 	judge(&rv, &rq);
 	/*
 	 * lighttpd ends the program as soon as it has the answer: what follows
@@ -459,6 +469,7 @@ catch_signals(void)
 static void
 answer_signals(struct config *cfg)
 {
+	const char *why;
 	char waste[64];
 
 	while (read(wake[0], waste, sizeof(waste)) > 0)
@@ -466,7 +477,8 @@ answer_signals(struct config *cfg)
 	if (!reload)
 		return;
 	reload = 0;
-	lines_size += reply_log_reload(log_room(), config_reload(cfg));
+	why = config_reload(cfg);
+	note(why == NULL ? "reloaded" : "reload_failed", why);
 }
 
 static ssize_t
@@ -534,6 +546,28 @@ finish(struct fcgi_request *r, bool log_to_server)
 	connection_done(r->c, r->keep && r->c->fd != -1);
 }
 
+/*
+ * Once the spool is open, nothing else can be reached.  A spool that was
+ * replaced can't either then: the process ends, for a new one to open it.
+ */
+static void
+check_confined(struct receiver *rv)
+{
+	const char *why;
+
+	check(rv);
+	if (rv->confined) {
+		if (rv->fault != NULL && rv->fault_errno == EACCES)
+			stop = 1;
+	} else if (rv->fault == NULL) {
+		why = sandbox_enter(rv->spool.dir, rv->cfg->spool,
+		    rv->cfg->secret_file);
+		if (why != NULL)
+			note("sandbox_off", why);
+		rv->confined = true;
+	}
+}
+
 /* Takes what is whole now into the group of N; how many it then has. */
 static size_t
 gather(struct receiver *rv, size_t n)
@@ -542,7 +576,7 @@ gather(struct receiver *rv, size_t n)
 
 	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
 		if (n == 0)
-			check(rv);
+			check_confined(rv);
 		if (begin(&group[n], c))
 			judge(rv, &group[n++].rq);
 	}
@@ -618,7 +652,7 @@ gateway_fastcgi(struct config *cfg, int listener)
 	}
 	keep_memory();
 	open_receiver(&rv, cfg);
-	check(&rv);	/* what is missing in the spool is made at start */
+	check_confined(&rv);	/* and make what the spool lacks */
 	while (!stop || connections_busy()) {
 		connections_wait(-1);
 		answer_signals(cfg);

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,17 @@ int64_t microseconds(void);
 double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
+/*
+ * All that FD has, up to MAX bytes, in memory that the caller frees; NULL with
+ * errno, EFBIG if there is more.
+ */
+uint8_t *read_whole(int fd, size_t max, size_t *len);
+/*
+ * Calls EACH for every name in the directory NAME, below AT, that does not
+ * begin with a dot, until it returns -1; 0, or -1 with errno.
+ */
+typedef int each_name(void *arg, int dir, const struct dirent *);
+int dir_each(int at, const char *name, each_name *, void *arg);
 
 /* verify.c: keys, signatures, digests */
 
@@ -58,6 +70,8 @@ void wipe(void *, size_t);
 
 struct keys {
 	unsigned int n;
+	size_t shortest;	/* bytes of the shortest key */
+	bool odd;		/* one begins or ends with space or a quote */
 	struct hmac_sha256_ctx hmac[KEYS_MAX];
 };
 
@@ -72,6 +86,9 @@ int signature_decode(uint8_t signature[DIGEST_SIZE], const char *text);
  * 0 if none signed it, else 1 for the current key, 2 for the one before, ...
  */
 unsigned int keys_verify(struct keys *, const uint8_t signature[DIGEST_SIZE],
+    const uint8_t *body, size_t len);
+/* HMAC-SHA256 (RFC 2104) of BODY under the current key. */
+void keys_sign(struct keys *, uint8_t signature[DIGEST_SIZE],
     const uint8_t *body, size_t len);
 /* SHA-256 (FIPS 180-4) of BODY. */
 void body_digest(uint8_t digest[DIGEST_SIZE], const uint8_t *body, size_t len);
@@ -146,6 +163,10 @@ void config_read(struct config *);
 const char *config_error(const struct config *);
 /* Reads the secret file again; NULL, or why the old keys stay. */
 const char *config_reload(struct config *);
+/* VALUE is what NAME is set to, or its default; WHY not, or NULL. */
+typedef void config_say(const char *name, const char *value, const char *why);
+/* Goes over all variables but the keys, and over those that are none of ours. */
+void config_each(config_say *);
 
 /* spool.c: safe on disk */
 
@@ -216,6 +237,36 @@ void spool_take(struct spool *, struct delivery *, const uint8_t *body,
 void spool_commit(struct spool *);
 /* Removes up to N expired files from the archive. */
 void spool_tidy(struct spool *, size_t n);
+/*
+ * Links an archived DELIVERY (event, day and hex are set) into new/ as a fresh
+ * arrival, which is durable after spool_flush().  0, or -1 with errno.
+ */
+int spool_replay(struct spool *, struct delivery *);
+int spool_flush(struct spool *);
+/* Whether NAME has the form of a day of the archive. */
+bool spool_is_day(const char *name);
+
+/* A file name in new/ that was taken apart; it points into the name. */
+struct name {
+	const char *type, *id;
+	int type_len, id_len;
+};
+
+#define NAME_STAMP	(sizeof("YYYYMMDDTHHMMSS.uuuuuuZ.") - 1)
+
+/* Whether NAME is one that a delivery has. */
+bool name_read(struct name *, const char *name);
+/* Seconds since 1970 of a name that name_read() has taken. */
+int64_t name_time(const char *name);
+
+/* sandbox.c: what the process can reach */
+
+/*
+ * For good: the spool that is open as SPOOL, and the directory of SECRET_FILE
+ * unless that is NULL.  NULL, or why the process is not confined.
+ */
+const char *sandbox_enter(int spool, const char *spool_path,
+    const char *secret_file);
 
 /* reply.c: answers and log lines */
 
@@ -263,8 +314,9 @@ struct request {
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
 /* One logfmt line with its newline; returns its length in bytes. */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
-/* The same for SIGHUP; WHY the old keys stay, or NULL. */
-size_t reply_log_reload(char line[LOG_SIZE], const char *why);
+/* The same for what is no request; WHY may be NULL. */
+size_t reply_log_note(char line[LOG_SIZE], const char *result,
+    const char *why);
 
 /* connections.c: FastCGI connections */
 
@@ -272,13 +324,24 @@ size_t reply_log_reload(char line[LOG_SIZE], const char *why);
 #define REQUEST_SECONDS	60	/* for a request to arrive */
 #endif
 
+/* How far name-value pairs were read: FastCGI specification, 3.4. */
+struct pairs {
+	size_t rest;		/* bytes of the pair to come */
+	unsigned int octets;	/* ... of the length under way */
+	size_t length, sum;	/* that, and both */
+	bool named;		/* the name's length is known */
+};
+
 /* How far a request was read: FastCGI specification, 3.3. */
 struct records {
 	uint8_t header[8];	/* of the record under way */
 	size_t have;		/* bytes of the header */
 	size_t rest;		/* bytes of content and padding to come */
+	size_t padding;		/* ... of padding alone */
+	struct pairs pairs;	/* parameters */
 	int id;			/* of the request, 0 before it begins */
 	bool keep;		/* the record is part of it */
+	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
 	uint64_t body, others;	/* bytes of its body, of other records */
 };
@@ -321,6 +384,21 @@ int gateway_fastcgi(struct config *, int listener);
 
 /* commands.c: for people */
 
+#define EXIT_USAGE	2
+
+/* What followed a command. */
+struct arguments {
+	const char *flag[128];	/* by letter: its value or "", or NULL */
+	char **operand;		/* NULL at the end */
+};
+
 int command(int argc, char **argv);
+/* The commands, each in the file of its name; the exit status. */
+int command_check(struct config *, const struct arguments *);
+int command_status(struct config *, const struct arguments *);
+int command_replay(struct config *, const struct arguments *);
+int command_watch(struct config *, const struct arguments *);
+/* Whether what is written to FD is read by a person. */
+bool is_terminal(int fd);
 
 #endif

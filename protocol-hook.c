@@ -64,10 +64,14 @@ main(int argc, char **argv)
 	int listener;
 
 	fill_standard_streams();
-	cgi = getenv("REQUEST_METHOD") != NULL ||
-	    getenv("GATEWAY_INTERFACE") != NULL;
 	listener = is_listening(STDIN_FILENO) ? STDIN_FILENO :
 	    is_activated() ? LISTEN_FD : -1;
+	/*
+	 * No CGI request comes through a listening socket; but cgi-fcgi starts
+	 * us with one and with the variables of a request of its own.
+	 */
+	cgi = listener == -1 && (getenv("REQUEST_METHOD") != NULL ||
+	    getenv("GATEWAY_INTERFACE") != NULL);
 	if (!cgi && listener == -1)
 		return command(argc, argv);
 	config_read(&cfg);

@@ -235,15 +235,14 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 }
 
 size_t
-reply_log_reload(char line[LOG_SIZE], const char *why)
+reply_log_note(char line[LOG_SIZE], const char *result, const char *why)
 {
 	struct text t = { line, 0, LOG_SIZE - 1 };
 
-	add(&t, why == NULL ? "result=reloaded" : "result=reload_failed");
-	if (why != NULL) {
-		add(&t, " reason=");
-		add_string(&t, why);
-	}
+	add(&t, "result=");
+	add(&t, result);
+	if (why != NULL)
+		add_value(&t, "reason", why);
 	line[t.n++] = '\n';
 	return t.n;
 }

@@ -161,8 +161,8 @@ day_name(char day[DAY_SIZE], time_t t)
 	*p = '\0';
 }
 
-static bool
-is_day(const char *s)
+bool
+spool_is_day(const char *s)
 {
 	return strlen(s) == DAY_SIZE - 1 &&
 	    strspn(s, "0123456789-") == DAY_SIZE - 1;
@@ -199,7 +199,7 @@ list_archive(struct spool *sp)
 	memcpy(sp->day[0], sp->today, DAY_SIZE);
 	sp->expired[0] = '\0';
 	while (errno = 0, (e = readdir(d)) != NULL)
-		if (is_day(e->d_name))
+		if (spool_is_day(e->d_name))
 			list_day(sp, e->d_name);
 	fd = errno;
 	closedir(d);
@@ -400,11 +400,13 @@ lock(const struct spool *sp, const struct delivery *d, bool wait)
 }
 
 static void
-unlock_all(const struct spool *sp)
+unlock_all(struct spool *sp)
 {
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	fcntl(sp->lock, F_SETLK, &fl);
+	/* Closing it drops the locks, too; the next check opens it again. */
+	if (fcntl(sp->lock, F_SETLK, &fl) == -1)
+		spool_close(sp);
 }
 
 /* Our own lock does not stop us: an equal body may be in this group. */
@@ -648,21 +650,12 @@ name_delivery(struct spool *sp, struct delivery *d)
 	memcpy(p, ".json", sizeof(".json"));
 }
 
-/* Links the staged file into new/ or rejected/, with a name that is free. */
+/* Links PATH of the archive into new/, with a name that is free. */
 static int
-publish(struct spool *sp, struct delivery *d)
+link_new(struct spool *sp, const char *path, struct delivery *d)
 {
-	char path[STAGED_SIZE];
 	unsigned int tries;
 
-	staged_name(path, d);
-	if (d->event == NULL) {
-		memcpy(d->name, d->hex, sizeof(d->hex));
-		if (linkat(sp->archive, path, sp->rejected, d->name, 0) == 0 ||
-		    errno == EEXIST)
-			return 0;
-		return -1;
-	}
 	for (tries = 0; tries < NAME_TRIES; tries++) {
 		name_delivery(sp, d);
 		if (linkat(sp->archive, path, sp->new, d->name, 0) == 0)
@@ -672,6 +665,23 @@ publish(struct spool *sp, struct delivery *d)
 	}
 	d->name[0] = '\0';	/* it is not ours */
 	return -1;
+}
+
+/* Links the staged file into new/ or rejected/. */
+static int
+publish(struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+
+	staged_name(path, d);
+	if (d->event == NULL) {
+		memcpy(d->name, d->hex, sizeof(d->hex));
+		if (linkat(sp->archive, path, sp->rejected, d->name, 0) == 0 ||
+		    errno == EEXIST)
+			return 0;
+		return -1;
+	}
+	return link_new(sp, path, d);
 }
 
 static void
@@ -714,23 +724,26 @@ flush_names(struct spool *sp)
 }
 
 /*
- * The delivery is safe; now say so in the archive.  If that fails the staged
- * file stays, and is adopted by a repeat that comes before the reader is done.
+ * The delivery is safe; now say so in the archive.  If that fails it is not
+ * acknowledged: after an I/O error XFS shuts down, and lets fsync of a directory
+ * succeed for a name that is lost.  Both files stay; a retry adopts them.
  */
 static void
 finish(struct spool *sp, struct delivery *d)
 {
 	char staged[STAGED_SIZE], path[STAGED_SIZE];
+	int r;
 
 	staged_name(staged, d);
 	archive_name(path, d->day, "", d->hex);
 	if (d->event == NULL || sp->keep_days == 0)
-		unlinkat(sp->archive, staged, 0);
-	else if (renameat(sp->archive, staged, sp->archive, path) == -1) {
-		d->step = "rename in the archive";
-		d->error = errno;
-	}
-	d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
+		r = unlinkat(sp->archive, staged, 0);
+	else
+		r = renameat(sp->archive, staged, sp->archive, path);
+	if (r == -1)
+		fail(d, "rename in the archive");
+	else
+		d->state = d->adopted ? SPOOL_DUPLICATE : SPOOL_STORED;
 }
 
 void
@@ -753,4 +766,62 @@ spool_commit(struct spool *sp)
 	}
 	sp->n = 0;
 	unlock_all(sp);
+}
+
+/* For the commands */
+
+int
+spool_replay(struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+
+	archive_name(path, d->day, "", d->hex);
+	return link_new(sp, path, d);
+}
+
+int
+spool_flush(struct spool *sp)
+{
+	return fsync(sp->new);
+}
+
+/* What name_delivery() made: neither stamp nor id has a point in it. */
+bool
+name_read(struct name *n, const char *name)
+{
+	static const char form[] = "00000000T000000.000000Z.";
+	static const char text[] = "abcdefghijklmnopqrstuvwxyz_-.0123456789"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	const char *end, *p;
+	size_t i;
+
+	for (i = 0; i < NAME_STAMP; i++)
+		if (form[i] == '0' ? name[i] < '0' || name[i] > '9' :
+		    name[i] != form[i])
+			return false;
+	end = name + NAME_STAMP + strspn(name + NAME_STAMP, text);
+	if (*end != '\0' || end - name <= (int)(NAME_STAMP + 5) ||
+	    strcmp(end -= 5, ".json") != 0)
+		return false;
+	for (p = end - 1; p > name + NAME_STAMP && *p != '.'; p--)
+		;
+	n->type = name + NAME_STAMP;
+	n->type_len = (int)(p - n->type);
+	n->id = p + 1;
+	n->id_len = (int)(end - n->id);
+	return n->type_len > 0 && n->type_len <= NAME_TEXT_MAX &&
+	    n->id_len > 0 && n->id_len <= NAME_TEXT_MAX;
+}
+
+int64_t
+name_time(const char *name)
+{
+	struct tm tm = { 0 };
+
+	if (sscanf(name, "%4d%2d%2dT%2d%2d%2d", &tm.tm_year, &tm.tm_mon,
+	    &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6)
+		return 0;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	return (int64_t)timegm(&tm);
 }

@@ -3,6 +3,8 @@
  * Small things that more than one room needs.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -122,4 +124,56 @@ milliseconds_since(const struct timespec *then)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)(now.tv_sec - then->tv_sec) * 1e3 +
 	    (double)(now.tv_nsec - then->tv_nsec) / 1e6;
+}
+
+uint8_t *
+read_whole(int fd, size_t max, size_t *len)
+{
+	uint8_t *buf = NULL, *bigger;
+	size_t size = 0, n = 0;
+	ssize_t r;
+
+	do {
+		if (n == size) {
+			size = size == 0 ? 16384 : 2 * size;
+			if ((bigger = realloc(buf, size)) == NULL)
+				goto fail;
+			buf = bigger;
+		}
+		r = read(fd, buf + n, size - n);
+		if (r == -1 && errno != EINTR)
+			goto fail;
+		n += r > 0 ? (size_t)r : 0;
+		if (n > max) {
+			errno = EFBIG;
+			goto fail;
+		}
+	} while (r != 0);
+	*len = n;
+	return buf;
+fail:
+	free(buf);
+	return NULL;
+}
+
+int
+dir_each(int at, const char *name, each_name *each, void *arg)
+{
+	int error, fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	DIR *d = fd != -1 ? fdopendir(fd) : NULL;
+	struct dirent *e;
+
+	if (d == NULL) {
+		if (fd != -1)
+			close(fd);
+		return -1;
+	}
+	while (errno = 0, (e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.' && each(arg, fd, e) == -1)
+			break;
+	error = errno;
+	closedir(d);
+	errno = error;
+	return error == 0 ? 0 : -1;
 }

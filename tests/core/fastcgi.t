@@ -126,6 +126,24 @@ my $values = fcgi_connect($worker);
 fcgi_send($values, fcgi_record(9, fcgi_pairs(FCGI_MAX_CONNS => ''), 0)
 	. fcgi_request($text = event()));
 is(fcgi_recv($values)->{status}, 200, 'a management record before a request');
+$values = fcgi_connect($worker);
+fcgi_send($values, fcgi_record(9, fcgi_pairs((FCGI_MPXS_CONNS => '') x 60), 0)
+	. fcgi_request(event()));
+is((fcgi_recv($values) // {})->{status}, 200,
+	'what overruns a buffer in libfcgi is kept from it');
+
+# A parameter that says it has 2 GB, where there is no memory for that.
+SKIP: {
+	skip 'a sanitizer needs more', 2 if defined $ENV{ASAN_OPTIONS};
+	my $small = worker(spool => $spool, under => ['prlimit', '--as=500000000']);
+	my $liar = fcgi_connect($small);
+	fcgi_send($liar, fcgi_record(1, pack 'nCx5', 1, 0)
+		. fcgi_record(4, pack('C N', 1, 0xfffffff0) . 'ab')
+		. fcgi_record(4, '') . fcgi_record(5, ''));
+	is(fcgi_recv($liar), undef, 'a length that lies: closed');
+	is((post($small, event()) // {})->{status}, 200, 'and it lives on');
+	reap($small);
+}
 
 # An answer that nobody reads.
 for (1 .. 3) {

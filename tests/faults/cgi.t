@@ -33,8 +33,7 @@ push @{ $by_name{$_->[0]} }, $_->[1] for @calls;
 for my $name (sort keys %by_name) {
 	my @broken;
 	for my $n (@{ $by_name{$name} }) {
-		for my $fault ((map { faults($_, $n) } errnos($name)), "signal=SIGKILL:when=$n",
-			"signal=SIGTERM:when=$n") {
+		for my $fault (faults($name, $n)) {
 			push @broken, map { "$name:$fault: $_" }
 				under_fault("$name:$fault");
 		}

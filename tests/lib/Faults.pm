@@ -37,12 +37,15 @@ my %errnos = (
 
 sub errnos { return @{ $errnos{$_[0]} // ['EIO'] } }
 
-# strace's words for ERRNO at the N-th call, and from it on where a call can
-# fail for good like that.
+# strace's words for all that may happen to the N-th call of NAME: each errno
+# once, and one that can last from then on; the end of the process.
 sub faults {
-	my ($errno, $n) = @_;
-	return ("error=$errno:when=$n", $errno =~ /^(EINTR|EAGAIN)$/ ? ()
-		: "error=$errno:when=$n+");
+	my ($name, $n) = @_;
+	my @errnos = errnos($name);
+	my ($lasting) = grep { !/^(EINTR|EAGAIN)$/ } @errnos;
+	return ((map { "error=$_:when=$n" } @errnos),
+		"error=$lasting:when=$n+", "signal=SIGKILL:when=$n",
+		"signal=SIGTERM:when=$n");
 }
 
 sub can_trace {
@@ -56,6 +59,7 @@ sub calls {
 	my (%seen, @calls, $on);
 	for (split /\n/, $trace) {
 		s/^\d+ +//;
+		last if /^--- SIGTERM/;
 		my ($name) = /^(\w+)\(/ or next;
 		$seen{$name}++;
 		$on ||= /$marker/;

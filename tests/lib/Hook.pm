@@ -120,8 +120,16 @@ sub cgi {
 		exec @command or POSIX::_exit(127);
 	}
 	return { pid => $pid, dir => $dir } if $with{start};
-	return cgi_done($pid, $dir);
+	my $result = cgi_done($pid, $dir);
+	watch($result->{log}) if !$with{under}
+		&& (exists $env{REQUEST_METHOD} || exists $env{GATEWAY_INTERFACE});
+	return $result;
 }
+
+# Nothing but log lines may come on standard error: no sanitizer's report above
+# all.  What did fails the test at its end.
+my @unexpected;
+sub watch { push @unexpected, grep { !/^result=/ } split /\n/, $_[0]; return }
 
 sub cgi_done {
 	my ($pid, $dir) = @_;
@@ -164,7 +172,8 @@ sub worker {
 		push @pids, $pid;
 	}
 	return { pid => $pids[0], pids => \@pids, socket => $path, dir => $dir,
-		log => "$dir/log", listener => $listener };
+		log => "$dir/log", listener => $listener, watched => !grep {
+		defined $with{$_} } qw(under stderr no_stderr) };
 }
 
 # Ends a worker with SIGNAL; its wait status.
@@ -177,6 +186,8 @@ sub reap {
 		$status = $?;
 		delete $workers{$pid};
 	}
+	watch(slurp($worker->{log})) if $worker->{watched};
+	$worker->{watched} = 0;
 	return $status;
 }
 
@@ -184,7 +195,8 @@ END {
 	my $status = $?;
 	kill 'KILL', $_ for keys %workers;
 	waitpid $_, 0 for keys %workers;
-	$? = $status;
+	print "# unexpected on standard error: $_\n" for @unexpected;
+	$? = $status || (@unexpected ? 1 : 0);
 }
 
 # The web server's side of FastCGI.

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * json.c and events.c: any bytes.  What they take, json-c takes to its last
+ * byte, and reads the same id and type from.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "hook.h"
+
+#define DEPTH	(JSON_DEPTH_MAX + 1)
+
+int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
+
+static void
+expect(bool right)
+{
+	if (!right)
+		abort();
+}
+
+/* Each member lies within the text, and its name is a string. */
+static void
+member(void *arg, struct json_text name, struct json_text val)
+{
+	const struct json_text *text = arg;
+	const uint8_t *end = text->s + text->n;
+
+	expect(name.n >= 2 && name.s[0] == '"' && name.s[name.n - 1] == '"');
+	expect(val.n >= 1 && name.s > text->s && name.s + name.n < val.s &&
+	    val.s + val.n <= end);
+}
+
+/* NULL if json-c does not take all of it. */
+static struct json_object *
+parse(const uint8_t *data, size_t size)
+{
+	struct json_tokener *tok = json_tokener_new_ex(DEPTH);
+	struct json_object *obj;
+
+	json_tokener_set_flags(tok,
+	    JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	obj = json_tokener_parse_ex(tok, (const char *)data, (int)size);
+	if (json_tokener_get_error(tok) != json_tokener_success ||
+	    json_tokener_get_parse_end(tok) != size) {
+		json_object_put(obj);
+		obj = NULL;
+	}
+	json_tokener_free(tok);
+	return obj;
+}
+
+static void
+same(struct json_object *obj, const char *name, const char *text)
+{
+	struct json_object *val;
+	size_t n = strlen(text), all;
+
+	expect(n > 0 && n <= EVENT_TEXT_MAX);
+	expect(json_object_object_get_ex(obj, name, &val));
+	expect(json_object_is_type(val, json_type_string));
+	all = (size_t)json_object_get_string_len(val);
+	expect(n == all || (n < all && n > EVENT_TEXT_MAX - 4));
+	expect(memcmp(text, json_object_get_string(val), n) == 0);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct json_text text = { data, size };
+	struct json_object *obj;
+	struct event ev;
+	bool nomem = false, json, event;
+
+	json = json_recognise(text, member, &text);
+	event = event_read(&ev, text, &nomem) == NULL;
+	expect(!nomem && (json || !event));
+	if (!json)
+		return 0;
+	obj = parse(data, size);
+	expect(json_object_is_type(obj, json_type_object));
+	/* To json-c, a name ends where a NUL is. */
+	if (event && memmem(data, size, "\\u0000", 6) == NULL) {
+		same(obj, "id", ev.id);
+		same(obj, "type", ev.type);
+		expect(ev.known == -1 || ev.known / EVENT_ACTIONS ==
+		    ev.resource);
+	}
+	json_object_put(obj);
+	return 0;
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/perl
+# A worker's resident memory stays small and flat.
+use strict;
+use warnings;
+use Test::More;
+use File::Temp qw(tempdir);
+use Hook;
+
+plan skip_all => 'needs /proc' if !-e '/proc/self/status';
+my $dir = -w '/dev/shm' ? tempdir(DIR => '/dev/shm', CLEANUP => 1) : scratch();
+mkdir "$dir/spool", 0750 or die $!;
+my $worker = worker(spool => "$dir/spool", stderr => '/dev/null');
+
+sub rss {
+	my ($kb) = slurp("/proc/$worker->{pid}/status") =~ /^VmRSS:\s+(\d+)/m;
+	return $kb;
+}
+
+# Keeps 16 connections busy.
+sub deliver {
+	my ($n) = @_;
+	my @sockets = map { fcgi_connect($worker) } 1 .. 16;
+	my $stored = 0;
+	while ($n > 0) {
+		fcgi_send($_, fcgi_request(event(pad => 400), keep => 1))
+			for @sockets;
+		$stored += (fcgi_recv($_)->{status} == 200) for @sockets;
+		$n -= @sockets;
+	}
+	return $stored;
+}
+
+cmp_ok(deliver(100), '>=', 100, '100 deliveries');
+my $first = rss();
+cmp_ok(deliver(10_000), '>=', 10_000, '10,000 deliveries');
+my $many = rss();
+cmp_ok($many - $first, '<=', 1024, "$first KB after 100, $many KB after 10,100");
+is(post($worker, event(pad => (1 << 20) - 200))->{status}, 200, '1 MB') for 1 .. 3;
+cmp_ok(rss() - $many, '<=', 1024, rss() . ' KB after bodies of 1 MB');
+cmp_ok(rss(), '<', 4096, 'under 4 MB');
+reap($worker);
+done_testing();

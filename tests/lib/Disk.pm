@@ -1,0 +1,68 @@
+# File systems of the tests' own, in image files: made, mounted, cut off as by a
+# power failure, filled, and always unmounted.
+package Disk;
+use strict;
+use warnings;
+use Exporter qw(import);
+use Hook qw(scratch);
+
+our @EXPORT = qw(can_mount new_disk mount_disk unmount_disk cut_power);
+
+our %mounted;
+
+sub can_mount { return $> == 0 && -e '/dev/loop-control' }
+
+sub run {
+	my @command = @_;
+	my $pid = open my $out, '-|' or do {
+		open STDERR, '>&', \*STDOUT or die $!;
+		exec @command or POSIX::_exit(127);
+	};
+	my $text = do { local $/; <$out> };
+	close $out or die "@command: $text";
+	return $text;
+}
+
+# type => ext4 or xfs, size => MB, options => for mkfs.
+sub new_disk {
+	my (%with) = @_;
+	my $dir = scratch();
+	my $disk = { image => "$dir/image", at => "$dir/mount", dir => $dir };
+	mkdir $disk->{at} or die $!;
+	open my $fh, '>', $disk->{image} or die $!;
+	truncate $fh, ($with{size} // 400) << 20 or die $!;
+	close $fh;
+	run("mkfs.$with{type}", '-q', @{ $with{options} // [] },
+		$disk->{image});
+	mount_disk($disk);
+	return $disk;
+}
+
+sub mount_disk {
+	my ($disk) = @_;
+	run('mount', '-o', 'loop', $disk->{image}, $disk->{at});
+	$mounted{ $disk->{at} } = 1;
+	return;
+}
+
+sub unmount_disk {
+	my ($disk) = @_;
+	run('umount', $disk->{at});
+	delete $mounted{ $disk->{at} };
+	return;
+}
+
+# Everything that was not flushed is gone, the log's own buffers included.
+sub cut_power {
+	my ($disk) = @_;
+	run('xfs_io', '-x', '-c', 'shutdown', $disk->{at});
+	return;
+}
+
+END {
+	my $status = $?;
+	system 'umount', '-l', $_ for keys %mounted;
+	$? = $status;
+}
+
+1;

@@ -1,0 +1,332 @@
+# A real web server, started with the very files and commands of examples/,
+# where only paths, the port and users are replaced; and the one list of cases
+# that each of them must pass.  tests/servers/NAME.t is run() for each set-up.
+package Servers;
+use strict;
+use warnings;
+use Exporter qw(import);
+use File::Basename qw(basename dirname);
+use File::Copy qw(copy);
+use File::Find ();
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use Hook;
+use IO::Socket::INET;
+use JSON::PP ();
+use POSIX ();
+use Servers::Cases;
+use Servers::Client;
+use Servers::Setups;
+use Test::More;
+
+our @EXPORT_OK = qw(run start stop skip_unless_installed processes logs
+	commands RESULTS);
+
+use constant RESULTS => 'build/servers';
+
+my %BESIDES = (PROTOCOL_HOOK_MIN_FREE => 0,
+	PROTOCOL_HOOK_EVENTS => 'message.*');
+my $ROOT = $> == 0;
+# Who is it that runs things?  proxy has no other use on Debian, and a group.
+my $SERVER_USER = $ROOT ? 'www-data' : scalar getpwuid $>;
+my $OWN_USER = $ROOT ? 'proxy' : $SERVER_USER;
+
+# Where a thing is that a set-up needs, or undef.
+sub find_needed {
+	my ($what) = @_;
+	return (grep { -e } $what)[0] if $what =~ m{^/};
+	return (grep { -x } map { "$_/$what" } split(/:/, $ENV{PATH}),
+		'/usr/sbin', '/sbin')[0];
+}
+
+# Skips the whole test, by name; but nothing is skipped in CI.
+sub skip_unless_installed {
+	my ($setup) = @_;
+	my @missing = grep { !find_needed($_) } 'curl', 'openssl',
+		@{ $setup->{needs} };
+	push @missing, 'root' if $setup->{root} && !$ROOT;
+	return if !@missing;
+	my $what = "$setup->{title}: there is no @missing";
+	die "$what, and CI is set\n" if $ENV{CI};
+	plan(skip_all => $what);
+}
+
+# The example's text as it is in this test.
+sub adapt {
+	my ($s, $text) = @_;
+	my $own = $s->{setup}{own_user} // $OWN_USER;
+	my $dirs = join '|', qw(usr/local etc/protocol-hook etc/systemd
+		var/spool var/log var/empty run), $s->{setup}{var_www}
+		? () : 'var/www';
+	# Where the spool is set, more is set.
+	$text =~ s{^([^\n]*)PROTOCOL_HOOK_SPOOL([^\w/]+)/var/spool/protocol-hook
+		([^\n]*\n)}{
+		$& . join '', map { "$1$_$2$BESIDES{$_}$3" } sort keys %BESIDES
+	}gmex;
+	$text =~ s{(?<![\w.-])/($dirs)\b}{$s->{dir}/$1}g;
+	$text =~ s/\b8080\b/$s->{port}/g;
+	$text =~ s/(?<=prepare |[uU]ser=|chown )protocol-hook\b/$own/g;
+	$text =~ s/(?<=-o |-g )protocol-hook\b/$own/g;
+	$text =~ s/(?<=UserGroup )protocol-hook protocol-hook/$own $own/g;
+	if ($own eq 'nobody') {
+		$text =~ s/-g nobody/-g nogroup/g;
+		$text =~ s/UserGroup nobody nobody/UserGroup nobody nogroup/;
+	}
+	if (!$ROOT) {
+		my $group = getgrgid $);
+		$text =~ s/(["']|group ?= ?|user ?= ?|:\s|-[uog] |prepare |
+			(?:User|Group)=?\s?)www-data\b/$1 .
+			($1 =~ m{group|-g}i ? $group : $SERVER_USER)/gex;
+		$text =~ s/root:\$group/\$user:\$group/;
+	}
+	return $text;
+}
+
+sub adapt_examples {
+	my ($s) = @_;
+	my $adapt = sub {
+		my $to = "$s->{dir}/$File::Find::name";
+		return make_path($to) if -d;
+		make_file($to, adapt($s, slurp($_)));
+		chmod +(stat)[2] & 0777, $to;
+	};
+	File::Find::find({ wanted => $adapt, no_chdir => 1 }, 'examples');
+}
+
+# What a new user types: the indented lines of the example's first comment.
+sub commands {
+	my ($text) = @_;
+	my ($lines) = $text =~ /^# To try it(?s:.*?)^#\n((?:#\t.*\n)+)/m
+		or die 'an example without commands';
+	$lines =~ s/^#\t//gm;
+	$lines =~ s/\\\n\s*//g;
+	return split /\n/, $lines;
+}
+
+# Runs one of them; standard input is the key, for examples/prepare.
+sub command {
+	my ($s, $command, $out) = @_;
+	my $pid = fork // die $!;
+	if (!$pid) {
+		chdir $s->{dir} or die $!;
+		umask 022;
+		%ENV = (PATH => "$ENV{PATH}:/usr/sbin:/sbin", PWD => $s->{dir},
+			HOME => $s->{dir});
+		open STDIN, '<', "$s->{dir}/key" or die $!;
+		open STDOUT, '>>', $out // "$s->{dir}/var/log/commands"
+			or die $!;
+		open STDERR, '>>', "$s->{dir}/var/log/commands" or die $!;
+		exec 'sh', '-c', $command or POSIX::_exit(127);
+	}
+	waitpid $pid, 0;
+	return $? == 0;
+}
+
+sub free_port {
+	my $socket = IO::Socket::INET->new(Listen => 1,
+		LocalAddr => '127.0.0.1') // die $!;
+	return $socket->sockport;
+}
+
+my @started;
+
+# What a fresh system with the packages has.
+sub make_system {
+	my ($s) = @_;
+	my $dir = $s->{dir};
+	chmod 0755, $dir or die $!;
+	my @owned = map { "$dir/$_" } qw(run/lighttpd run/apache2 var/log/lighttpd
+		var/log/h2o);
+	make_path(@owned, map { "$dir/$_" } qw(usr/local/bin usr/local/lib etc
+		etc/systemd/system tests/data var/spool var/empty var/www
+		var/log/nginx var/log/apache2 var/log/uwsgi var/log/caddy));
+	if ($ROOT) {
+		my ($uid, $gid) = (getpwnam $SERVER_USER)[2, 3];
+		chown $uid, $gid, @owned;
+	}
+	copy('tests/data/example.json', "$dir/tests/data/") or die $!;
+	my $program = "$dir/usr/local/bin/protocol-hook";
+	copy($PROGRAM, $s->{wrapper} ? "$program.real" : $program)
+		or die "$PROGRAM: $!";
+	make_file($program, $s->{wrapper} =~ s/PROGRAM/$program.real/gr)
+		if $s->{wrapper};
+	chmod 0755, glob "$program*";
+	make_file("$dir/key", "$KEY\n");
+}
+
+sub make_file {
+	my ($path, $text) = @_;
+	open my $fh, '>:raw', $path or die "$path: $!";
+	print $fh $text;
+	close $fh or die "$path: $!";
+}
+
+# A started set-up: dir, port, path, spool.  wrapper => a script in place of
+# PROGRAM.
+sub start {
+	my ($name, %with) = @_;
+	my $setup = $SETUPS{$name} // die "no set-up $name";
+	my $s = { name => $name, setup => $setup, dir => $setup->{under}
+		? tempdir('hook-XXXXXXXX', DIR => $setup->{under}, CLEANUP => 1)
+		: scratch(),
+		wrapper => $with{wrapper}, sent => {}, unclean => {} };
+	$s->{spool} = "$s->{dir}/var/spool/protocol-hook";
+	$s->{port} = free_port();
+	make_system($s);
+	adapt_examples($s);
+	my @commands = commands(slurp("$s->{dir}/examples/$setup->{example}"));
+	$s->{commands} = @commands;
+	$s->{send} = pop @commands;
+	($s->{path}) = $s->{send} =~ m{http://[^/]+(/\S+)};
+	push @started, $s;
+	$setup->{before}->($s) if $setup->{before};
+	for (@commands) {
+		my $run = $setup->{in} ? $setup->{in}->($s, $_) : $_;
+		command($s, $run) and next;
+		diag(last_logs($s));
+		die "failed: $_\n";
+	}
+	my $ready = sub { outcome(get($s)) eq '200 ready' };
+	if (!wait_for($ready)) {
+		diag(last_logs($s));
+		die "not ready\n";
+	}
+	return $s;
+}
+
+sub get {
+	my ($s) = @_;
+	my $socket = dial($s) or return;
+	transmit($socket, head($s, '', method => 'GET', signature => undef,
+		length => undef));
+	return receive($socket);
+}
+
+# Ours that run: the directory's name is in their arguments or environment.
+sub processes {
+	my ($s) = @_;
+	my @found;
+	for my $proc (glob '/proc/[0-9]*') {
+		my $pid = basename($proc);
+		next if $pid == $$;
+		my $text = join '', map { eval { slurp("$proc/$_") } // '' }
+			qw(cmdline environ);
+		push @found, $pid if index($text, $s->{dir}) >= 0
+			&& alive($pid);
+	}
+	return @found;
+}
+
+# One that is only waited for no longer is.
+sub alive {
+	my ($pid) = @_;
+	my $stat = eval { slurp("/proc/$pid/stat") } // return 0;
+	return $stat !~ /\) [ZX] /;
+}
+
+sub pid_of {
+	my ($s, $file) = @_;
+	my ($pid) = (eval { slurp("$s->{dir}/run/$file") } // '') =~ /(\d+)/;
+	return $pid;
+}
+
+# Stops as the example says; what is left then is returned.
+sub stop {
+	my ($s) = @_;
+	for my $step (@{ $s->{setup}{stop} }) {
+		my ($file, $signal) = @$step;
+		my $pid = pid_of($s, $file) // next;
+		kill $signal, $pid;
+		wait_for(sub { !alive($pid) }) or diag("$file does not stop");
+	}
+	$s->{setup}{after_stop}->($s) if $s->{setup}{after_stop};
+	wait_for(sub { !processes($s) }, 10);
+	return processes($s);
+}
+
+sub reload {
+	my ($s) = @_;
+	my $reload = $s->{setup}{reload};
+	return $reload->($s) if ref $reload eq 'CODE';
+	my ($file, $signal) = @$reload;
+	kill $signal, pid_of($s, $file);
+}
+
+END {
+	my $status = $?;
+	kill 'KILL', processes($_) for @started;
+	$? = $status;
+}
+
+# Everything the server and the program have logged.
+sub logs {
+	my ($s) = @_;
+	my $text = '';
+	File::Find::find(sub { $text .= slurp($_) if -f }, "$s->{dir}/var/log");
+	$text .= $s->{setup}{journal}->($s) if $s->{setup}{journal};
+	return $text;
+}
+
+sub last_logs {
+	my ($s) = @_;
+	my @lines = split /\n/, logs($s);
+	splice @lines, 0, -40 if @lines > 40;
+	return join "\n", @lines;
+}
+
+sub run_case {
+	my ($s, $case) = @_;
+	local $SIG{ALRM} = sub { die "it took too long\n" };
+	alarm 90;
+	my $got = eval { $case->{code}->($s) } // 'died: ' . ($@ || 'undef');
+	alarm 0;
+	chomp $got;
+	return $got;
+}
+
+# Runs every case; the results, and what the server's own deviations are.
+sub check {
+	my ($s, @cases) = @_;
+	my @results;
+	for my $case (@cases) {
+		my $own = $s->{setup}{deviations}{ $case->{id} };
+		my $expected = $own ? $own->[0] : $case->{expected};
+		my $got = run_case($s, $case);
+		push @results, { id => $case->{id}, promise => $case->{promise},
+			got => $got, expected => "$expected",
+			reason => $own && $own->[1], ok => ref $expected
+			? $got =~ $expected : $got eq $expected };
+	}
+	return @results;
+}
+
+sub save {
+	my ($name, $setup, @results) = @_;
+	make_path(RESULTS);
+	make_file(RESULTS . "/$name.json", JSON::PP->new->canonical->pretty
+		->encode({ name => $name, title => $setup->{title},
+		door => $setup->{door}, example => $setup->{example},
+		results => \@results }));
+}
+
+# The whole of tests/servers/NAME.t.
+sub run {
+	my ($name) = @_;
+	my $setup = $SETUPS{$name} // die "no set-up $name";
+	unlink RESULTS . "/$name.json";
+	skip_unless_installed($setup);
+	plan(tests => @CASES + 1);
+	my $s = start($name);
+	cmp_ok($s->{commands}, '<=', 5, 'commands to the first delivery');
+	my @results = check($s, @CASES);
+	for (@results) {
+		my $what = "$_->{id}: $_->{promise}";
+		$what .= " (but: $_->{reason})" if $_->{reason};
+		ok($_->{ok}, $what)
+			or diag("     got: $_->{got}\nexpected: $_->{expected}");
+	}
+	save($name, $setup, @results);
+	diag(last_logs($s)) if grep { !$_->{ok} } @results;
+}
+
+1;

@@ -1,0 +1,183 @@
+# The set-ups: which example, what it needs, how it is stopped and reloaded,
+# and where the server itself answers otherwise than the contract, and why.
+package Servers::Setups;
+use strict;
+use warnings;
+use Exporter qw(import);
+use Servers::Systemd;
+
+our @EXPORT = qw(%SETUPS);
+
+my $MODULES = '/usr/lib/apache2/modules';
+
+# Deviations that are the server's own: what comes instead, and why.  None of
+# them takes what is not signed, or loses what was acknowledged.
+
+my %ONE_VARIABLE = (underscore => ['401 Unauthorized, 0 files',
+	'CGI has one variable for both headers, and the server does not ' .
+	'drop the one with underscores: refused']);
+my %EMPTY_BODY = ('no-length' => ['422 Unprocessable Content',
+	'the server says that the length is 0: an empty body, correctly ' .
+	'signed here, which is no event']);
+my %LIGHTTPD = (%ONE_VARIABLE, 'no-length' => ['411 by the server',
+	'the server answers by itself']);
+my %NO_CHUNKS = map { $_ => ['401 Unauthorized, 0 files',
+	'the server does not undo the chunks: what arrives is not what was ' .
+	'signed'] } qw(chunked chunked-1M chunked-large);
+my %NO_CONTINUE = (expect => ['nothing, 200 stored, 1 file',
+	'the server sends no 100; clients wait a moment and go on']);
+my %NOT_KEPT = ('in-turn' => ['401 Unauthorized, no answer, ' .
+	'413 Content Too Large, no answer, 405 Method Not Allowed, no answer',
+	'the server closes each connection without saying so: clients ' .
+	'connect again']);
+sub last_counts {
+	my ($why) = @_;
+	return (twice => ['200 stored, 1 file', $why],
+		'twice-wrong' => ['401 Unauthorized, 0 files; ' .
+		'200 stored, 1 file', $why]);
+}
+my %CADDY = (%EMPTY_BODY, underscore => [
+	qr/^(?:200 stored, 1 file|401 Unauthorized, 0 files)$/,
+	'CGI has one variable for both headers, and now this one, now that ' .
+	'one arrives: stored or refused'],
+	map { $_ => ['400 Bad Request, 0 files',
+	'Caddy 2.6 gives -1 for the length'] }
+	qw(chunked chunked-1M chunked-large));
+my %HAPROXY = map { $_ => ['400 by the server, 0 files',
+	'HAProxy takes a body without a length only if it fits into its ' .
+	'buffer of 16 KB'] } qw(chunked-1M chunked-large);
+my $ITS_OWN = ['401 by the server, Allow: nothing',
+	'CivetWeb takes PUT and DELETE for its own'];
+my %CIVETWEB = (last_counts('the wrapper is a shell script, and a shell keeps ' .
+	'only the last of a repeated variable'), put => $ITS_OWN, delete => $ITS_OWN,
+	'in-turn' => ['401 Unauthorized, no answer, 413 Content Too Large, ' .
+	'no answer, 401 by the server, 200 stored',
+	"$NOT_KEPT{'in-turn'}[1]; PUT is its own"],
+	headers => ['a Status header', 'CivetWeb passes the header on']);
+
+# What is started by examples/spawn-fcgi, and by others in its place.
+my @SPAWNED = ['protocol-hook/pid', 'TERM'];
+my $NGINX = { pid => 'nginx.pid', stop => 'QUIT', reload => 'HUP' };
+my $LIGHTTPD = { pid => 'lighttpd.pid', stop => 'INT', reload => 'USR1' };
+my $APACHE = { pid => 'apache2/protocol-hook.pid', stop => 'WINCH',
+	reload => 'USR1' };
+my $UWSGI = { pid => 'uwsgi.pid', stop => 'INT', reload => 'HUP' };
+
+sub setup {
+	my ($door, $title, $example, $server, $needs, %with) = @_;
+	my $pid = $server->{pid};
+	return { title => $title, door => $door, example => $example,
+		needs => $needs, stop => [[$pid, $server->{stop}],
+		@{ $with{then} // [] }], reload => [$pid, $server->{reload}],
+		deviations => {}, %with };
+}
+
+our %SETUPS = (
+	'cgi-apache-prefork' => setup('CGI', 'Apache, mod_cgi (prefork)',
+		'apache/cgi.conf', $APACHE, ['apache2']),
+	'cgi-apache-event' => setup('CGI', 'Apache, mod_cgid (event)',
+		'apache/cgid.conf', $APACHE, ['apache2']),
+	'cgi-apache-suexec' => setup('CGI', 'Apache, suexec',
+		'apache/suexec.conf', $APACHE,
+		['apache2', '/usr/lib/apache2/suexec', 'unshare'], root => 1,
+		var_www => 1, own_user => 'nobody', in => \&see_var_www),
+	'cgi-lighttpd' => setup('CGI', 'lighttpd, mod_cgi',
+		'lighttpd/cgi.conf', $LIGHTTPD, ['lighttpd'],
+		deviations => { %LIGHTTPD }),
+	'cgi-uwsgi' => setup('CGI', 'uWSGI, cgi plugin', 'uwsgi/cgi.ini',
+		$UWSGI, ['uwsgi', '/usr/lib/uwsgi/plugins/cgi_plugin.so'],
+		deviations => { %ONE_VARIABLE, %NO_CHUNKS, %NO_CONTINUE,
+			%NOT_KEPT }),
+	'cgi-busybox' => setup('CGI', 'BusyBox httpd', 'busybox/start',
+		{ pid => 'protocol-hook.pid', stop => 'TERM' }, ['busybox'],
+		reload => sub { },
+		deviations => { %ONE_VARIABLE, %NO_CHUNKS, %NO_CONTINUE,
+			%NOT_KEPT, last_counts('of a repeated header only the ' .
+			'last arrives') }),
+	'cgi-nginx-fcgiwrap' => setup('CGI', 'nginx, fcgiwrap',
+		'nginx/fcgiwrap.conf', $NGINX,
+		[qw(nginx spawn-fcgi fcgiwrap)],
+		then => [['fcgiwrap.pid', '-TERM']]),
+	'cgi-civetweb' => setup('CGI', 'CivetWeb', 'civetweb/start',
+		{ pid => 'civetweb.pid', stop => 'TERM' }, ['civetweb'],
+		reload => sub { },
+		deviations => { %ONE_VARIABLE, %CIVETWEB }),
+	'fastcgi-haproxy' => setup('FastCGI', 'HAProxy',
+		'haproxy/haproxy.cfg', { pid => 'haproxy.pid', stop => 'USR1',
+		reload => 'USR2' }, [qw(haproxy spawn-fcgi)],
+		then => [@SPAWNED],
+		deviations => { %EMPTY_BODY, %HAPROXY }),
+	'fastcgi-nginx' => setup('FastCGI', 'nginx, spawn-fcgi',
+		'nginx/fastcgi.conf', $NGINX, [qw(nginx spawn-fcgi)],
+		then => [@SPAWNED]),
+	'fastcgi-nginx-keep-conn' => setup('FastCGI',
+		'nginx, fastcgi_keep_conn on', 'nginx/keep-conn.conf', $NGINX,
+		[qw(nginx spawn-fcgi)], then => [@SPAWNED]),
+	'fastcgi-nginx-multiwatch' => setup('FastCGI',
+		'nginx, multiwatch (4 processes)', 'multiwatch/start', $NGINX,
+		[qw(nginx spawn-fcgi multiwatch)], then => [@SPAWNED]),
+	'fastcgi-nginx-activate' => setup('FastCGI',
+		'nginx, systemd-socket-activate', 'systemd/activate', $NGINX,
+		[qw(nginx systemd-socket-activate)], root => 1,
+		then => [@SPAWNED]),
+	'fastcgi-nginx-systemd' => setup('FastCGI', 'nginx, systemd units',
+		'systemd/protocol-hook.service', $NGINX,
+		[qw(nginx /lib/systemd/systemd unshare nsenter)], root => 1,
+		under => '/srv',	# /tmp is private
+		before => \&Servers::Systemd::boot,
+		in => \&Servers::Systemd::command,
+		journal => \&Servers::Systemd::journal,
+		reload => \&Servers::Systemd::reload,
+		after_stop => \&Servers::Systemd::stop),
+	'fastcgi-lighttpd' => setup('FastCGI', 'lighttpd, mod_fastcgi',
+		'lighttpd/fastcgi.conf', $LIGHTTPD, ['lighttpd'],
+		deviations => { %LIGHTTPD }),
+	'fastcgi-lighttpd-socket' => setup('FastCGI',
+		'lighttpd, spawn-fcgi', 'lighttpd/socket.conf', $LIGHTTPD,
+		[qw(lighttpd spawn-fcgi)], then => [@SPAWNED],
+		deviations => { %LIGHTTPD }),
+	'fastcgi-lighttpd-cgi-fcgi' => setup('FastCGI',
+		'lighttpd, cgi-fcgi', 'cgi-fcgi/lighttpd.conf', $LIGHTTPD,
+		[qw(lighttpd cgi-fcgi)], after_stop => \&stop_program,
+		deviations => { %LIGHTTPD }),
+	'fastcgi-apache-fcgid' => setup('FastCGI', 'Apache, mod_fcgid',
+		'apache/fcgid.conf', $APACHE,
+		['apache2', "$MODULES/mod_fcgid.so"],
+		deviations => { %EMPTY_BODY }),
+	'fastcgi-apache-proxy' => setup('FastCGI', 'Apache, mod_proxy_fcgi',
+		'apache/proxy-fcgi.conf', $APACHE, [qw(apache2 spawn-fcgi)],
+		then => [@SPAWNED]),
+	'fastcgi-caddy' => setup('FastCGI', 'Caddy', 'caddy/Caddyfile',
+		{ pid => 'caddy.pid', stop => 'TERM' },
+		[qw(caddy spawn-fcgi)], then => [@SPAWNED],
+		reload => \&reload_caddy,
+		deviations => { %CADDY }),
+	'fastcgi-h2o' => setup('FastCGI', 'h2o', 'h2o/h2o.conf',
+		{ pid => 'h2o.pid', stop => 'TERM' }, [qw(h2o spawn-fcgi)],
+		then => [@SPAWNED], reload => sub { },
+		deviations => { %ONE_VARIABLE }),
+);
+
+# suexec runs only what is below /var/www, so this test has one of its own, and
+# a place for suexec's log, in a mount namespace that ends with Apache.
+sub see_var_www {
+	my ($s, $command) = @_;
+	my $dir = $s->{dir};
+	return "unshare -m sh -c 'mount --bind $dir/var/www /var/www && " .
+		"mount --bind $dir/var/log/apache2 /var/log/apache2 && " .
+		"$command'";
+}
+
+sub reload_caddy {
+	my ($s) = @_;
+	Servers::command($s, 'caddy reload --config examples/caddy/Caddyfile ' .
+		"--address unix/$s->{dir}/run/caddy-admin.socket --force");
+}
+
+# cgi-fcgi leaves no note of the process that it starts.
+sub stop_program {
+	my ($s) = @_;
+	kill 'TERM', Servers::processes($s);
+}
+
+1;

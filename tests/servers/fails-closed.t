@@ -1,0 +1,87 @@
+# Servers under which the program can't work, because they give it only the
+# headers they know, and the signature is none: nothing is ever taken.
+# docs/servers.md says so.
+use strict;
+use warnings;
+use File::Copy qw(copy);
+use Hook;
+use Servers;
+use Servers::Client;
+use Test::More;
+
+my %COMMAND = (
+	'mini-httpd' => 'mini_httpd -D -h 127.0.0.1 -p PORT -d DIR -c cgi-bin/*',
+	'Python\'s CGIHTTPRequestHandler' =>
+		'python3 -m http.server --cgi -b 127.0.0.1 -d DIR PORT',
+	'webfs' => 'webfsd -F -4 -i 127.0.0.1 -p PORT -r DIR -x /cgi-bin',
+);
+my %EXPECTED = (
+	# It closes the connection before it has passed the answer on.
+	'mini-httpd' => qr/^(?:401 Unauthorized|no answer)$/,
+	# It answers before it runs anything: the sender is told a lie.
+	'Python\'s CGIHTTPRequestHandler' => qr/^200 by the server$/,
+	'webfs' => qr/^501 by the server$/,	# it knows no POST
+);
+
+sub skip_unless {
+	my ($name) = @_;
+	my ($program) = $COMMAND{$name} =~ /^(\S+)/;
+	return if Servers::find_needed($program);
+	die "there is no $program, and CI is set\n" if $ENV{CI};
+	skip("$name: there is no $program", 2);
+}
+
+# The program with all it needs, whatever environment the server gives.
+sub make_root {
+	my $dir = scratch();
+	chmod 0755, $dir;
+	mkdir "$dir/$_" for qw(cgi-bin spool);
+	copy($PROGRAM, "$dir/program") or die $!;
+	Servers::make_file("$dir/cgi-bin/hook", <<"END");
+#!/bin/sh
+PROTOCOL_HOOK_SECRET=$KEY PROTOCOL_HOOK_SPOOL=$dir/spool \\
+PROTOCOL_HOOK_MIN_FREE=0 exec $dir/program
+END
+	chmod 0755, "$dir/program", "$dir/cgi-bin/hook";
+	# Python becomes nobody when root runs it.
+	chmod 0770, "$dir/spool";
+	chown +(getpwnam 'nobody')[2, 3], "$dir/spool" if $> == 0;
+	return $dir;
+}
+
+sub start {
+	my ($command, $dir) = @_;
+	my $pid = fork // die $!;
+	if (!$pid) {
+		$ENV{PATH} .= ':/usr/sbin:/sbin';
+		open STDIN, '<', '/dev/null' or die $!;
+		open STDOUT, '>', "$dir/log" or die $!;
+		open STDERR, '>&', \*STDOUT or die $!;
+		exec split ' ', $command or POSIX::_exit(127);
+	}
+	return $pid;
+}
+
+plan tests => 2 * keys %COMMAND;
+
+for my $name (sort keys %COMMAND) {
+	SKIP: {
+		skip_unless($name);
+		my $dir = make_root();
+		my $s = { port => Servers::free_port(),
+			path => '/cgi-bin/hook' };
+		my $command = $COMMAND{$name} =~ s/DIR/$dir/gr
+			=~ s/PORT/$s->{port}/r;
+		my $pid = start($command, $dir);
+		my $socket;
+		wait_for(sub { $socket = dial($s) });
+		my $body = event();
+		transmit($socket, head($s, $body) . $body) if $socket;
+		my $got = outcome($socket && receive($socket));
+		kill 'TERM', $pid;
+		waitpid $pid, 0;
+		like($got, $EXPECTED{$name}, "$name: $got")
+			or diag(slurp("$dir/log"));
+		is_deeply([files("$dir/spool")], [], "$name: nothing is stored");
+	}
+}

@@ -1,0 +1,20 @@
+# The tables of docs/servers.md are what the tests before this one found.
+# make servers-matrix writes them.
+use strict;
+use warnings;
+use Hook;
+use Servers::Matrix;
+use Servers::Setups;
+use Test::More;
+
+my @results = results();
+my $tables = matrix(@results);
+diag($tables);
+my $missing = keys(%SETUPS) - @results;
+plan skip_all => "$missing set-ups were not run" if $missing && !$ENV{CI};
+plan tests => 3;
+
+is($missing, 0, 'every set-up was run');
+cmp_ok(scalar @results, '>=', 16, 'at least 16 set-ups');
+my $page = slurp($Servers::Matrix::PAGE);
+is($page, update($page, $tables), 'docs/servers.md shows what was found');
