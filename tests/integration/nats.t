@@ -29,6 +29,7 @@ my (%started, $nginx);
 
 sub start {
 	my ($log, $env, @command) = @_;
+	open my $made, '>>', $log or die $!;
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<', '/dev/null' or die $!;
