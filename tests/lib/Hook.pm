@@ -4,7 +4,7 @@
 package Hook;
 use strict;
 use warnings;
-use Cwd qw(abs_path);
+use Cwd qw(abs_path getcwd);
 use Digest::SHA qw(hmac_sha256_hex sha256_hex);
 use Exporter qw(import);
 use File::Temp qw(tempdir);
@@ -19,6 +19,7 @@ our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
 	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
 	fcgi_request fcgi_record fcgi_pairs post wait_for);
 
+$ENV{PWD} = getcwd();	# make -C leaves it as it was
 our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
 our $KEY = 'canary-key-6fd1';
 # The reference page's own example, byte for byte.
