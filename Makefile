@@ -133,6 +133,15 @@ build/fuzz/read: tests/fuzz/strict/read.c build/fuzz/json.o build/fuzz/events.o 
 
 FUZZ_BUILT = $(FUZZ_TARGETS:%=build/fuzz/%) build/fuzz/read
 
+# The targets without the fuzzer.
+build/seeds/%-seeds: tests/fuzz/%.c tests/fuzz/seeds/main.c $(ROOMS)
+	@mkdir -p build/seeds
+	$(COMPILE) -o $@ $(filter-out $(if $(filter \
+	    fastcgi,$*),build/gateway.o),$^) $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $(HOOK_LIBS)
+
+SEEDED = $(FUZZ_TARGETS:%=build/seeds/%-seeds)
+
 fuzz:
 	$(NEED) build fuzz
 	$(MAKE) $(FUZZ_BUILT)
@@ -179,7 +188,7 @@ CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/poll/protocol-hook \
+TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook build/poll/protocol-hook \
 	build/shim.so
 
 run-core: $(TESTED)
@@ -228,8 +237,10 @@ bench bench-cgi bench-scale:
 	$(MAKE) all $(BENCH)
 	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 
-SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 awk 'FNR == 1 && \
-	/^\#!(\/bin\/sh|\/usr\/bin\/env bash|\/bin\/bash)/ { print FILENAME }')
+# What begins as one; others have scripts in them.
+SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 awk \
+	'FNR == 1 { if (/^.!(\/bin\/sh|.*bash)/) print FILENAME; nextfile }' \
+	2>/dev/null)
 # Left out: what -Wconversion says better, what is style, and two that take
 # correct code for wrong (clang-tidy 14).
 CHECKS = clang-analyzer-*,-clang-analyzer-valist.Uninitialized,$(\

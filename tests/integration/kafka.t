@@ -22,6 +22,7 @@ my %started;
 
 sub start {
 	my ($log, @command) = @_;
+	open my $made, '>>', $log or die $!;
 	my $pid = fork // die $!;
 	if (!$pid) {
 		setpgrp;
@@ -55,7 +56,7 @@ sub mock {
 	my $pid = start($log, 'sh', '-c', 'sleep 600 | exec kcat -P -t none '
 		. '-b 127.0.0.1:1 -X test.mock.num.brokers=3 -X debug=mock');
 	my $brokers;
-	wait_for(sub { ($brokers) = (-e $log ? slurp($log) : "") =~
+	wait_for(sub { ($brokers) = slurp($log) =~
 		/bootstrap\.servers=(127[\d.:,]+)\n/ }) or die 'no mock cluster';
 	return ($pid, $brokers);
 }

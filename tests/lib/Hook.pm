@@ -93,6 +93,15 @@ sub answer {
 		first => $lines[0], body => $body, json => $json };
 }
 
+# What sanitizers and gcov need.  A fault that lasts would also spoil what gcov
+# has counted so far.
+sub pass_on {
+	my ($env, @under) = @_;
+	$env->{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	$env->{GCOV_PREFIX} = '/dev/null' if grep { /when=\d+\+/ } @under;
+	return;
+}
+
 # Runs the program as CGI: env => {}, body => bytes, spool => path, args => [].
 # CONTENT_LENGTH and the signature are right unless env says otherwise; a value
 # of undef removes a variable.
@@ -105,7 +114,7 @@ sub cgi {
 		PROTOCOL_HOOK_SECRET => $KEY, PROTOCOL_HOOK_MIN_FREE => 0,
 		PROTOCOL_HOOK_SPOOL => $with{spool}, %{ $with{env} // {} });
 	delete $env{$_} for grep { !defined $env{$_} } keys %env;
-	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	pass_on(\%env, @{ $with{under} // [] });
 	my $dir = scratch();
 	open my $in, '+>:raw', "$dir/in" or die $!;
 	syswrite $in, $body if length $body;
@@ -155,7 +164,7 @@ sub worker {
 		PROTOCOL_HOOK_MIN_FREE => 0, PROTOCOL_HOOK_SPOOL => $with{spool},
 		%{ $with{env} // {} });
 	delete $env{$_} for grep { !defined $env{$_} } keys %env;
-	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	pass_on(\%env, @{ $with{under} // [] });
 	my @pids;
 	for (1 .. $with{count} // 1) {
 		my $pid = fork // die $!;
