@@ -195,7 +195,13 @@ sub stream_messages {
 		for ($next .. $end) {
 			my $got = message($nats, 20) // die 'no answer';
 			my $json = JSON::PP::decode_json($got->{data});
-			my $message = $json->{message} or next;
+			# 10037: no message has that number.
+			my $message = $json->{message};
+			if (!$message) {
+				die $got->{data} if ($json->{error}{err_code}
+					// 0) != 10037;
+				next;
+			}
 			push @part, { seq => $message->{seq}, headers =>
 				decode_base64($message->{hdrs} // ''),
 				data => decode_base64($message->{data}) };
