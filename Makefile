@@ -5,6 +5,10 @@ LDFLAGS ?=
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+# Completion, and, where they are named, the units of systemd and a CGI program.
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/vendor-completions
+UNITDIR ?=
 CGIDIR ?=
 SPOOLDIR ?= /var/spool/protocol-hook
 PKG_CONFIG ?= pkg-config
@@ -14,7 +18,8 @@ DESTDIR ?=
 VERSION := 0.1.0
 LIBRARIES = fcgi nettle json-c
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c sandbox.c reply.c config.c commands.c util.c
+	spool.c sandbox.c reply.c config.c commands.c check.c status.c \
+	replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))
@@ -45,8 +50,10 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all servers-matrix torture soak fuzz lint install uninstall \
-	clean dist
+.PHONY: all demo serve check check-all check-consume check-kafka check-nats \
+	check-postgresql check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
+	bench-cgi bench-scale nats lint install uninstall clean dist \
+	check-release deb rpm
 .DELETE_ON_ERROR:
 
 all: protocol-hook
@@ -74,9 +81,45 @@ build/quick/protocol-hook: $(SOURCES) hook.h build/flags
 build/shim.so: tests/faults/shim.c build/flags
 	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
 
+# Without inotify, for the tests.
+build/poll/protocol-hook: $(SOURCES) hook.h build/flags
+	@mkdir -p build/poll
+	$(COMPILE) -DWATCH_POLL -o $@ $(SOURCES) $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $(HOOK_LIBS)
+
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
+
+# To be run under valgrind, for the tests.
+build/constant-time: tests/constant-time.c build/verify.o build/util.o
+	$(COMPILE) -o $@ $^ $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+# The core tests in a copy that is built with sanitizers.  A process that can't
+# be looked at, as ours, can't be looked at for leaks: tests/integration/leaks.t
+# does that.
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
+	-fsanitize=address,undefined
+
+check-asan:
+	$(NEED) build check
+	sh scripts/copy build/asan
+	ASAN_OPTIONS=detect_leaks=0 $(MAKE) -C build/asan run-core-asan
+
+all-asan run-core-asan: %-asan:
+	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
+
+# What no test comes by.  The sandbox would keep gcov from writing what it
+# counted, and the calls that a trace shows would be others.
+COVERAGE = -O0 -g --coverage -DNO_SANDBOX
+COVERAGE_TESTS = $(filter-out tests/core/order.t,$(CORE_TESTS)) \
+	tests/faults/cgi.t tests/faults/alloc.t
+
+coverage:
+	$(NEED) build check
+	sh scripts/copy build/coverage
+	find build/coverage -name '*.gcda' -exec rm {} +
+	$(MAKE) -C build/coverage CC=gcc CFLAGS='$(COVERAGE)' run-coverage
 
 # Targets of libFuzzer, whose corpora grow in build/corpus.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -102,6 +145,15 @@ build/fuzz/read: tests/fuzz/strict/read.c build/fuzz/json.o build/fuzz/events.o 
 
 FUZZ_BUILT = $(FUZZ_TARGETS:%=build/fuzz/%) build/fuzz/read
 
+# The targets without the fuzzer.
+build/seeds/%-seeds: tests/fuzz/%.c tests/fuzz/seeds/main.c $(ROOMS)
+	@mkdir -p build/seeds
+	$(COMPILE) -o $@ $(filter-out $(if $(filter \
+	    fastcgi,$*),build/gateway.o),$^) $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $(HOOK_LIBS)
+
+SEEDED = $(FUZZ_TARGETS:%=build/seeds/%-seeds)
+
 fuzz:
 	$(NEED) build fuzz
 	$(MAKE) $(FUZZ_BUILT)
@@ -120,8 +172,10 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all fuzz
+	$(NEED) build check check-all fuzz valgrind consume nats kafka \
+	    postgresql
 	$(MAKE) run-all
+	$(MAKE) check-asan
 
 # Every web server, and the page that says what came of it.
 servers-matrix:
@@ -131,17 +185,32 @@ servers-matrix:
 	    %/matrix.t,$(wildcard tests/servers/*.t))
 	perl -Itests/lib -MServers::Matrix -e write_page
 
+# One of the spool's other sides alone.
+check-consume check-kafka check-nats check-postgresql: check-%:
+	$(NEED) build check $*
+	$(MAKE) run-$*
+
+# A hundred thousand deliveries through the whole chain, with all the kills.
+torture-nats:
+	$(NEED) build check nats
+	DELIVERIES=100000 $(MAKE) run-nats
+
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/shim.so
+TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
+	build/poll/protocol-hook build/shim.so
+
+run-coverage: $(TESTED)
+	-prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS)
+	perl scripts/coverage -v $(SOURCES)
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
 
-run-all: $(TESTED) $(FUZZ_BUILT)
+run-all: $(TESTED) $(FUZZ_BUILT) build/protocol-hook-nats build/nats-memory
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
 
 # Hours: 500 power cuts; a million deliveries with restarts.
@@ -155,12 +224,39 @@ run-torture: $(TESTED)
 run-soak: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) tests/soak/soak.t
 
+run-nats: build/protocol-hook-nats build/nats-memory
+run-consume run-kafka run-nats run-postgresql: run-%: $(TESTED)
+	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
+
 lint:
 	$(NEED) build check lint
 	$(MAKE) run-lint
 
-SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 grep -lE \
-	'^\#!(/bin/sh|/usr/bin/env bash|/bin/bash)' 2>/dev/null)
+# Never timed tests: what these print is for people.
+BENCH = $(patsubst %,build/bench/%,load bare noop fill hello hello-static \
+	spawn)
+
+build/bench/%: bench/%.c bench/body.c bench/bench.h build/flags
+	@mkdir -p build/bench
+	$(COMPILE) -o $@ $< bench/body.c $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+build/bench/hello-static: bench/hello.c build/flags
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -static-pie -o $@ $<
+
+build/bench/hello: bench/hello.c build/flags
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -o $@ $<
+
+bench bench-cgi bench-scale:
+	$(NEED) build bench
+	$(MAKE) all $(BENCH)
+	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
+
+# What begins as one; others have scripts in them.
+SCRIPTS = $(shell git ls-files -z 2>/dev/null | xargs -0 awk \
+	'FNR == 1 { if (/^.!(\/bin\/sh|.*bash)/) print FILENAME; nextfile }' \
+	2>/dev/null)
 # Left out: what -Wconversion says better, what is style, and two that take
 # correct code for wrong (clang-tidy 14).
 CHECKS = clang-analyzer-*,-clang-analyzer-valist.Uninitialized,$(\
@@ -180,31 +276,98 @@ run-lint:
 	    $(SOURCES)
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
 	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
-	cd man && mandoc -Tlint -Wstyle *.[1-9]
+	cd man && mandoc -Tlint -Wstyle *.[1-9] ../examples/nats/*.8
 	shellcheck $(SCRIPTS)
 
-install: all
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man8 \
-	    $(DESTDIR)$(MANDIR)/man5
+# Made from usage, so that they know what the program knows.
+build/completion.%: protocol-hook scripts/completion
+	sh scripts/completion $* ./protocol-hook > $@
+
+COMPLETION = build/completion.bash build/completion.zsh
+UNITS = $(notdir $(wildcard examples/systemd/protocol-hook*))
+CONFS = sysusers tmpfiles
+
+install: all $(COMPLETION)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(BASHDIR) \
+	    $(DESTDIR)$(ZSHDIR)
 	install -m 755 protocol-hook $(DESTDIR)$(BINDIR)/protocol-hook
-	install -m 644 man/*.8 $(DESTDIR)$(MANDIR)/man8/
-	install -m 644 man/*.5 $(DESTDIR)$(MANDIR)/man5/
+	install -m 644 build/completion.bash $(DESTDIR)$(BASHDIR)/protocol-hook
+	install -m 644 build/completion.zsh $(DESTDIR)$(ZSHDIR)/_protocol-hook
+	for n in 1 5 8; do install -d $(DESTDIR)$(MANDIR)/man$$n && \
+	    install -m 644 man/*.$$n $(DESTDIR)$(MANDIR)/man$$n/ || exit 1; \
+	done
 	if [ -n "$(CGIDIR)" ]; then install -d $(DESTDIR)$(CGIDIR) && \
 	    install -m 755 protocol-hook $(DESTDIR)$(CGIDIR)/; fi
+	if [ -n "$(UNITDIR)" ]; then install -d $(DESTDIR)$(UNITDIR) && \
+	    for f in $(UNITS); do sed 's,/usr/local/bin,$(BINDIR),' \
+	    examples/systemd/$$f > $(DESTDIR)$(UNITDIR)/$$f || exit 1; \
+	    done && chmod 644 $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) && \
+	    for d in $(CONFS); do install -d $(DESTDIR)$(PREFIX)/lib/$$d.d && \
+	    install -m 644 examples/systemd/$$d.conf \
+	    $(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf || exit 1; \
+	    done; fi
 
 # The spool and what is in it stay.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/protocol-hook
-	rm -f $(patsubst man/%,$(DESTDIR)$(MANDIR)/man8/%,$(wildcard man/*.8))
-	rm -f $(patsubst man/%,$(DESTDIR)$(MANDIR)/man5/%,$(wildcard man/*.5))
+	rm -f $(DESTDIR)$(BINDIR)/protocol-hook \
+	    $(DESTDIR)$(BASHDIR)/protocol-hook \
+	    $(DESTDIR)$(ZSHDIR)/_protocol-hook
+	cd man && for f in *.[158]; do \
+	    rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$$f; done
 	if [ -n "$(CGIDIR)" ]; then \
 	    rm -f $(DESTDIR)$(CGIDIR)/protocol-hook; fi
+	if [ -n "$(UNITDIR)" ]; then \
+	    rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
+	    $(CONFS:%=$(DESTDIR)$(PREFIX)/lib/%.d/protocol-hook.conf); fi
+
+# The forwarder to a JetStream stream: needs libnats besides.
+NATS_LIBRARIES = libnats nettle json-c
+NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
+
+nats: build/protocol-hook-nats
+
+build/protocol-hook-nats: examples/nats/protocol-hook-nats.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
+
+build/nats-memory: tests/nats/memory.c build/flags
+	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
 
 clean:
 	rm -rf build protocol-hook
 
-dist:
+# The same bytes for the same commit, wherever and whenever it is made.
+DIST = protocol-hook-$(VERSION)
+
+dist: build/$(DIST).tar.gz
+	@echo $<
+
+build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	git archive --format=tar --prefix=protocol-hook-$(VERSION)/ HEAD | \
-	    gzip -9n > build/protocol-hook-$(VERSION).tar.gz
-	@echo build/protocol-hook-$(VERSION).tar.gz
+	git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -9n > $@
+
+# Before a tag is made, and for whoever has one: all places agree.
+check-release:
+	@sh scripts/check-release $(VERSION)
+
+# The source as upstream's archive without debian/, and that beside it.
+deb:
+	$(NEED) build deb
+	rm -rf build/deb
+	mkdir -p build/deb
+	git archive --prefix=$(DIST)/ HEAD ':!debian' | \
+	    gzip -9n > build/deb/protocol-hook_$(VERSION).orig.tar.gz
+	git archive --prefix=$(DIST)/ HEAD | tar -x -C build/deb
+	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc
+	lintian --fail-on error,warning build/deb/*.changes
+	@ls build/deb/*.deb
+
+rpm: build/$(DIST).tar.gz
+	$(NEED) build rpm
+	rm -rf build/rpm
+	mkdir -p build/rpm/SOURCES
+	cp $< build/rpm/SOURCES/
+	rpmbuild -bb --nodeps --define '_topdir $(CURDIR)/build/rpm' \
+	    examples/rpm/protocol-hook.spec
+	@ls build/rpm/RPMS/*/*.rpm

@@ -14,6 +14,7 @@
 
 #define MAX_BODY_MAX	((uint64_t)1 << 30)
 
+#define PREFIX		"PROTOCOL_HOOK_"
 #define SECRET		"PROTOCOL_HOOK_SECRET"
 #define SECRET_PREVIOUS	"PROTOCOL_HOOK_SECRET_PREVIOUS"
 #define SECRET_FILE	"PROTOCOL_HOOK_SECRET_FILE"
@@ -192,4 +193,47 @@ config_reload(struct config *cfg)
 	if (why != NULL)
 		fail(error, SECRET_FILE, why);
 	return why != NULL ? error : NULL;
+}
+
+static bool
+is_ours(const char *name, size_t n)
+{
+	static const char *const keys[] = {
+		SECRET, SECRET_PREVIOUS, SECRET_FILE
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (strlen(keys[i]) == n && strncmp(keys[i], name, n) == 0)
+			return true;
+	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		if (strlen(settings[i].name) == n &&
+		    strncmp(settings[i].name, name, n) == 0)
+			return true;
+	return false;
+}
+
+void
+config_each(config_say *say)
+{
+	static struct config scratch;
+	char name[128];
+	const char *value;
+	size_t i, n;
+	char **e;
+
+	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		if ((value = getenv(settings[i].name)) == NULL)
+			value = settings[i].fallback;
+		say(settings[i].name, value, settings[i].set(&scratch, value));
+	}
+	for (e = environ; *e != NULL; e++) {
+		n = strcspn(*e, "=");
+		if (strncmp(*e, PREFIX, sizeof(PREFIX) - 1) != 0 ||
+		    n >= sizeof(name) || is_ours(*e, n))
+			continue;
+		memcpy(name, *e, n);
+		name[n] = '\0';
+		say(name, "", "is no variable of protocol-hook");
+	}
 }

@@ -44,10 +44,7 @@ static uint8_t look[LOOK_SIZE];
 static int64_t
 milliseconds(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return microseconds() / 1000;
 }
 
 /* A header is complete: how much follows, and is it ours? */
@@ -246,7 +243,8 @@ find_slot(void)
 	for (c = slots; c < slots + top; c++) {
 		if (c->fd == -1)
 			return c;
-		if (!c->ready && (oldest == NULL || c->since < oldest->since))
+		if (!c->ready && !c->taken &&
+		    (oldest == NULL || c->since < oldest->since))
 			oldest = c;
 	}
 	return top < nslots ? &slots[top] : oldest;
@@ -260,13 +258,10 @@ accept_some(void)
 	int fd;
 
 	for (n = 0; n < GROUP_MAX && (c = find_slot()) != NULL; n++) {
-		if ((fd = accept(listen_fd, NULL, NULL)) == -1)
+		fd = accept4(listen_fd, NULL, NULL,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd == -1)
 			return;
-		if (fcntl(fd, F_SETFL, O_NONBLOCK) == -1 ||
-		    fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
-			close(fd);
-			continue;
-		}
 		if (c->fd != -1)
 			end(c);
 		c->fd = fd;
@@ -287,7 +282,7 @@ time_left(void)
 	for (c = slots; c < slots + top; c++) {
 		if (c->ready)
 			return 0;
-		if (c->fd == -1 || c->idle)
+		if (c->fd == -1 || c->idle || c->taken)
 			continue;
 		end_of = c->since + REQUEST_SECONDS * 1000;
 		if (end_of <= now)
@@ -298,25 +293,37 @@ time_left(void)
 	return first == 0 ? -1 : first <= now ? 0 : (int)(first - now);
 }
 
-void
-connections_wait(void)
+size_t
+connections_wait(int64_t most)
 {
 	struct connection *c;
-	size_t n = 2;
-	int timeout = time_left();
+	struct timespec ts;
+	size_t n = 2, ready = 0;
+	int64_t left = time_left();
+
+	if (left == -1 || (most != -1 && most < left * 1000))
+		left = most;
+	else
+		left *= 1000;
+	ts.tv_sec = left / 1000000;
+	ts.tv_nsec = left % 1000000 * 1000;
 
 	fds[0] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
 	fds[1] = (struct pollfd){ .fd = stop_at == 0 ? listen_fd : -1,
 	    .events = POLLIN };
 	/* A free slot's descriptor is -1, which poll passes over. */
 	for (c = slots; c < slots + top; c++)
-		fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
-	if (poll(fds, n, timeout) <= 0)
-		return;
-	for (c = slots, n = 2; c < slots + top; c++)
-		c->ready |= fds[n++].revents != 0;
-	if (fds[1].revents != 0)
-		accept_some();
+		fds[n++] = (struct pollfd){ .fd = c->taken ? -1 : c->fd,
+		    .events = POLLIN };
+	if (ppoll(fds, n, left == -1 ? NULL : &ts, NULL) > 0) {
+		for (c = slots, n = 2; c < slots + top; c++)
+			c->ready |= fds[n++].revents != 0;
+		if (fds[1].revents != 0)
+			accept_some();
+	}
+	for (c = slots; c < slots + top; c++)
+		ready += c->ready;
+	return ready;
 }
 
 enum progress { WAITING, WHOLE, GONE };
@@ -389,8 +396,11 @@ connections_next(void)
 			end(c);
 			continue;
 		case WHOLE:
-			if (c->held == -1 || lseek(c->held, 0, SEEK_SET) == 0)
+			if (c->held == -1 ||
+			    lseek(c->held, 0, SEEK_SET) == 0) {
+				c->taken = true;
 				return c;
+			}
 			end(c);
 		}
 	}
@@ -408,6 +418,7 @@ connection_done(struct connection *c, bool keep)
 		close(c->held);
 	c->held = -1;
 	memset(&c->records, 0, sizeof(c->records));
+	c->taken = false;
 	c->idle = true;
 	c->since = milliseconds();
 }

@@ -12,6 +12,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +28,7 @@
 
 #define SMALL_BODY	65536	/* bytes; larger ones get memory of their own */
 #define DRAIN_MAX	(16 << 20)	/* bytes read of what is refused */
+#define GATHER_MAX	5000	/* microseconds that a group waits for more */
 #define TIDY_EACH	2	/* expired files removed for each new one */
 #define TIDY_CGI	8	/* ... and in each group */
 
@@ -564,12 +568,11 @@ check_confined(struct receiver *rv)
 	}
 }
 
-/* Gather, commit, answer. */
-static void
-serve_group(struct receiver *rv, bool log_to_server)
+/* Takes what is whole now into the group of N; how many it then has. */
+static size_t
+gather(struct receiver *rv, size_t n)
 {
 	struct connection *c;
-	size_t i, n = 0;
 
 	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
 		if (n == 0)
@@ -577,7 +580,42 @@ serve_group(struct receiver *rv, bool log_to_server)
 		if (begin(&group[n], c))
 			judge(rv, &group[n++].rq);
 	}
+	return n;
+}
+
+/*
+ * A flush takes as long for one delivery as for many, and those whose senders
+ * were just answered are followed by more.  So a group waits for as many as
+ * there were, together with what came meanwhile, at the last commit; but for
+ * half as long as that took at most, and where one comes at a time not at all.
+ */
+static size_t
+gather_group(struct receiver *rv, size_t crowd, int64_t took)
+{
+	int64_t end = microseconds() +
+	    (took / 2 < GATHER_MAX ? took / 2 : GATHER_MAX), left;
+	size_t n = gather(rv, 0);
+
+	while (n > 0 && n < crowd && n < GROUP_MAX &&
+	    (left = end - microseconds()) > 0 && connections_wait(left) > 0)
+		n = gather(rv, n);
+	return n;
+}
+
+/* Gather, commit, answer. */
+static void
+serve_group(struct receiver *rv, bool log_to_server)
+{
+	static size_t crowd;
+	static int64_t took;	/* microseconds, the last commit */
+	int64_t since;
+	size_t i, n;
+
+	n = gather_group(rv, crowd, took);
+	since = microseconds();
 	spool_commit(&rv->spool);
+	took = microseconds() - since;
+	crowd = n > 0 ? n + connections_wait(0) : 0;
 	for (i = 0; i < n; i++) {
 		settle(&group[i].rq);
 		finish(&group[i], log_to_server);
@@ -586,6 +624,18 @@ serve_group(struct receiver *rv, bool log_to_server)
 		flush_log();
 	if (n > 0)
 		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
+}
+
+/*
+ * libfcgi allocates 17 KB for each request; what a group has freed would be
+ * given back to the system, and faulted in again page by page for the next.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_TRIM_THRESHOLD, GROUP_MAX * 64 * 1024);
+#endif
 }
 
 int
@@ -600,10 +650,11 @@ gateway_fastcgi(struct config *cfg, int listener)
 		perror("protocol-hook");
 		return 1;
 	}
+	keep_memory();
 	open_receiver(&rv, cfg);
 	check_confined(&rv);	/* and make what the spool lacks */
 	while (!stop || connections_busy()) {
-		connections_wait();
+		connections_wait(-1);
 		answer_signals(cfg);
 		serve_group(&rv, log_to_server);
 		if (stop)

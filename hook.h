@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,10 +36,33 @@ int number_read(uint64_t *, const char *, size_t len);
 int write_all(int fd, const void *, size_t n);
 /* Lower-case hex, NUL-terminated. */
 void hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE]);
+/* N in decimal, the last WIDTH digits of it; returns what follows them. */
+char *digits_put(char *, unsigned int n, unsigned int width);
+
+#define SECONDS_A_DAY	86400
+
+struct date {
+	unsigned int year, month, day;
+};
+
+/* The day of T, UTC; 1970-01-01 for what is before that. */
+void date_utc(struct date *, time_t t);
 /* On CLOCK_MONOTONIC. */
+int64_t microseconds(void);
 double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
+/*
+ * All that FD has, up to MAX bytes, in memory that the caller frees; NULL with
+ * errno, EFBIG if there is more.
+ */
+uint8_t *read_whole(int fd, size_t max, size_t *len);
+/*
+ * Calls EACH for every name in the directory NAME, below AT, that does not
+ * begin with a dot, until it returns -1; 0, or -1 with errno.
+ */
+typedef int each_name(void *arg, int dir, const struct dirent *);
+int dir_each(int at, const char *name, each_name *, void *arg);
 
 /* verify.c: keys, signatures, digests */
 
@@ -46,6 +70,8 @@ void wipe(void *, size_t);
 
 struct keys {
 	unsigned int n;
+	size_t shortest;	/* bytes of the shortest key */
+	bool odd;		/* one begins or ends with space or a quote */
 	struct hmac_sha256_ctx hmac[KEYS_MAX];
 };
 
@@ -60,6 +86,9 @@ int signature_decode(uint8_t signature[DIGEST_SIZE], const char *text);
  * 0 if none signed it, else 1 for the current key, 2 for the one before, ...
  */
 unsigned int keys_verify(struct keys *, const uint8_t signature[DIGEST_SIZE],
+    const uint8_t *body, size_t len);
+/* HMAC-SHA256 (RFC 2104) of BODY under the current key. */
+void keys_sign(struct keys *, uint8_t signature[DIGEST_SIZE],
     const uint8_t *body, size_t len);
 /* SHA-256 (FIPS 180-4) of BODY. */
 void body_digest(uint8_t digest[DIGEST_SIZE], const uint8_t *body, size_t len);
@@ -134,6 +163,10 @@ void config_read(struct config *);
 const char *config_error(const struct config *);
 /* Reads the secret file again; NULL, or why the old keys stay. */
 const char *config_reload(struct config *);
+/* VALUE is what NAME is set to, or its default; WHY not, or NULL. */
+typedef void config_say(const char *name, const char *value, const char *why);
+/* Goes over all variables but the keys, and over those that are none of ours. */
+void config_each(config_say *);
 
 /* spool.c: safe on disk */
 
@@ -204,6 +237,27 @@ void spool_take(struct spool *, struct delivery *, const uint8_t *body,
 void spool_commit(struct spool *);
 /* Removes up to N expired files from the archive. */
 void spool_tidy(struct spool *, size_t n);
+/*
+ * Links an archived DELIVERY (event, day and hex are set) into new/ as a fresh
+ * arrival, which is durable after spool_flush().  0, or -1 with errno.
+ */
+int spool_replay(struct spool *, struct delivery *);
+int spool_flush(struct spool *);
+/* Whether NAME has the form of a day of the archive. */
+bool spool_is_day(const char *name);
+
+/* A file name in new/ that was taken apart; it points into the name. */
+struct name {
+	const char *type, *id;
+	int type_len, id_len;
+};
+
+#define NAME_STAMP	(sizeof("YYYYMMDDTHHMMSS.uuuuuuZ.") - 1)
+
+/* Whether NAME is one that a delivery has. */
+bool name_read(struct name *, const char *name);
+/* Seconds since 1970 of a name that name_read() has taken. */
+int64_t name_time(const char *name);
 
 /* sandbox.c: what the process can reach */
 
@@ -297,6 +351,7 @@ struct connection {
 	int held;		/* what came of a request so far, or -1 */
 	struct records records;	/* ... and how far that is */
 	bool ready;		/* to be looked at */
+	bool taken;		/* the caller's, not to be looked at */
 	bool idle;		/* kept, and no request has begun */
 	bool cut, late;		/* there will be no more of it */
 	int64_t since;		/* milliseconds, CLOCK_MONOTONIC */
@@ -304,8 +359,11 @@ struct connection {
 
 /* Requests from LISTENER; WAKE becomes readable on a signal.  0 or -1. */
 int connections_open(int listener, int wake, size_t max_body);
-/* Waits until there is something to do. */
-void connections_wait(void);
+/*
+ * Waits until there is something to do, MOST microseconds or, for -1, without
+ * limit; returns how many connections are to be looked at.
+ */
+size_t connections_wait(int64_t most);
 /*
  * The next connection with a request that libfcgi can read without waiting,
  * or NULL.  It is the caller's until connection_done().
@@ -326,6 +384,21 @@ int gateway_fastcgi(struct config *, int listener);
 
 /* commands.c: for people */
 
+#define EXIT_USAGE	2
+
+/* What followed a command. */
+struct arguments {
+	const char *flag[128];	/* by letter: its value or "", or NULL */
+	char **operand;		/* NULL at the end */
+};
+
 int command(int argc, char **argv);
+/* The commands, each in the file of its name; the exit status. */
+int command_check(struct config *, const struct arguments *);
+int command_status(struct config *, const struct arguments *);
+int command_replay(struct config *, const struct arguments *);
+int command_watch(struct config *, const struct arguments *);
+/* Whether what is written to FD is read by a person. */
+bool is_terminal(int fd);
 
 #endif

@@ -128,12 +128,23 @@ utf8(struct reader *r)
 	return true;
 }
 
+/* Over ASCII that stands for itself: nearly all of most bodies. */
+static void
+plain(struct reader *r)
+{
+	const uint8_t *p = r->p, *end = r->end;
+
+	while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
+		p++;
+	r->p = p;
+}
+
 static bool
 string(struct reader *r)
 {
 	if (!eat(r, '"'))
 		return false;
-	while (r->p < r->end) {
+	for (plain(r); r->p < r->end; plain(r)) {
 		if (*r->p >= 0x80) {
 			if (!utf8(r))
 				return false;

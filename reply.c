@@ -4,7 +4,6 @@
  * place that writes an answer or a log line.  The answer never has a key, an
  * expected signature, a path or the body in it; nor has the log line.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +12,7 @@
 #define DETAIL_401	"The signature is missing or wrong."
 
 static const struct {
-	int status;
+	unsigned int status;
 	const char *phrase;	/* RFC 9110, 15 */
 	const char *word;	/* in the log, and in the answer of a success */
 	const char *detail;	/* in the answer of an error */
@@ -53,19 +52,42 @@ struct text {
 	size_t n, size;
 };
 
-__attribute__((format(printf, 2, 3)))
 static void
-add(struct text *t, const char *format, ...)
+add_bytes(struct text *t, const char *s, size_t n)
 {
-	va_list ap;
-	int n;
+	if (n > t->size - t->n)
+		n = t->size - t->n;
+	memcpy(t->s + t->n, s, n);
+	t->n += n;
+}
 
-	va_start(ap, format);
-	n = vsnprintf(t->s + t->n, t->size - t->n, format, ap);
-	va_end(ap);
-	if (n > 0)
-		t->n += (size_t)n < t->size - t->n ? (size_t)n :
-		    t->size - t->n - 1;
+static void
+add(struct text *t, const char *s)
+{
+	add_bytes(t, s, strlen(s));
+}
+
+/* In decimal, with zeros before it up to WIDTH digits. */
+static void
+add_number(struct text *t, uint64_t n, size_t width)
+{
+	char digits[20];
+	size_t i = sizeof(digits);
+
+	do
+		digits[--i] = (char)('0' + n % 10);
+	while ((n /= 10) > 0 || sizeof(digits) - i < width);
+	add_bytes(t, digits + i, sizeof(digits) - i);
+}
+
+/* RFC 8259, 7. */
+static void
+add_escaped(struct text *t, unsigned char c)
+{
+	static const char hex[] = "0123456789abcdef";
+	const char escape[] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+
+	add_bytes(t, escape, sizeof(escape));
 }
 
 /*
@@ -84,9 +106,9 @@ add_string(struct text *t, const char *s)
 		if (c == '"' || c == '\\')
 			t->s[t->n++] = '\\';
 		if (c < 0x20 || c == 0x7f)
-			add(t, "\\u%04x", c);
+			add_escaped(t, c);
 		else if (c == 0xc2 && (s[1] & 0xe0) == 0x80)	/* C1 */
-			add(t, "\\u%04x", (unsigned char)*++s);
+			add_escaped(t, (unsigned char)*++s);
 		else
 			t->s[t->n++] = (char)c;
 	}
@@ -99,16 +121,23 @@ add_body(struct text *t, const struct request *rq)
 	const char *word = outcomes[rq->outcome].word;
 
 	if (outcomes[rq->outcome].detail == NULL) {
-		add(t, "{\"status\":\"%s\"", word);
+		add(t, "{\"status\":\"");
+		add(t, word);
+		add(t, "\"");
 		if (rq->has_event) {
 			add(t, ",\"id\":");
 			add_string(t, rq->event.id);
 		}
 		add(t, "}\n");
-	} else
-		add(t, "{\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}\n",
-		    outcomes[rq->outcome].phrase, outcomes[rq->outcome].status,
-		    outcomes[rq->outcome].detail);
+	} else {
+		add(t, "{\"title\":\"");
+		add(t, outcomes[rq->outcome].phrase);
+		add(t, "\",\"status\":");
+		add_number(t, outcomes[rq->outcome].status, 1);
+		add(t, ",\"detail\":\"");
+		add(t, outcomes[rq->outcome].detail);
+		add(t, "\"}\n");
+	}
 }
 
 size_t
@@ -120,13 +149,19 @@ reply_answer(char answer[ANSWER_SIZE], const struct request *rq)
 
 	add_body(&body, rq);
 	/* Status first: some servers look for it in the first bytes only. */
-	add(&t, "Status: %d %s\r\nContent-Type: application/%s\r\n%s"
-	    "Cache-Control: no-store\r\nContent-Length: %zu\r\n\r\n",
-	    outcomes[rq->outcome].status, outcomes[rq->outcome].phrase,
-	    outcomes[rq->outcome].detail == NULL ? "json" : "problem+json",
-	    outcomes[rq->outcome].header, body.n);
+	add(&t, "Status: ");
+	add_number(&t, outcomes[rq->outcome].status, 1);
+	add(&t, " ");
+	add(&t, outcomes[rq->outcome].phrase);
+	add(&t, "\r\nContent-Type: application/");
+	add(&t, outcomes[rq->outcome].detail == NULL ? "json" : "problem+json");
+	add(&t, "\r\n");
+	add(&t, outcomes[rq->outcome].header);
+	add(&t, "Cache-Control: no-store\r\nContent-Length: ");
+	add_number(&t, body.n, 1);
+	add(&t, "\r\n\r\n");
 	if (rq->method == NULL || strcmp(rq->method, "HEAD") != 0)
-		add(&t, "%s", body_text);
+		add_bytes(&t, body.s, body.n);
 	return t.n;
 }
 
@@ -136,11 +171,13 @@ add_value(struct text *t, const char *key, const char *value)
 {
 	const unsigned char *p = (const unsigned char *)value;
 
-	add(t, " %s=", key);
-	while (*p > ' ' && *p < 0x7f && strchr("\"=\\", *p) == NULL)
+	add(t, " ");
+	add(t, key);
+	add(t, "=");
+	while (*p > ' ' && *p < 0x7f && *p != '"' && *p != '=' && *p != '\\')
 		p++;
 	if (*p == '\0' && *value != '\0')
-		add(t, "%s", value);
+		add(t, value);
 	else
 		add_string(t, value);
 }
@@ -164,9 +201,12 @@ size_t
 reply_log(char line[LOG_SIZE], const struct request *rq)
 {
 	struct text t = { line, 0, LOG_SIZE - 1 };
+	uint64_t us;
 
-	add(&t, "result=%s status=%d", outcomes[rq->outcome].word,
-	    outcomes[rq->outcome].status);
+	add(&t, "result=");
+	add(&t, outcomes[rq->outcome].word);
+	add(&t, " status=");
+	add_number(&t, outcomes[rq->outcome].status, 1);
 	if (rq->has_event) {
 		add_value(&t, "type", rq->event.type);
 		add_value(&t, "id", rq->event.id);
@@ -176,12 +216,19 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 	if (rq->delivery.name[0] != '\0' && (rq->outcome == OUTCOME_STORED ||
 	    rq->outcome == OUTCOME_REJECTED))
 		add_value(&t, "file", rq->delivery.name);
-	add(&t, " bytes=%zu", rq->bytes);
-	if (rq->key > 1)
-		add(&t, " key=%u", rq->key);
+	add(&t, " bytes=");
+	add_number(&t, rq->bytes, 1);
+	if (rq->key > 1) {
+		add(&t, " key=");
+		add_number(&t, rq->key, 1);
+	}
 	if (rq->remote != NULL)
 		add_value(&t, "remote", rq->remote);
-	add(&t, " ms=%.3f", milliseconds_since(&rq->began));
+	us = (uint64_t)(milliseconds_since(&rq->began) * 1e3);
+	add(&t, " ms=");
+	add_number(&t, us / 1000, 1);
+	add(&t, ".");
+	add_number(&t, us % 1000, 3);
 	add_reason(&t, rq);
 	line[t.n++] = '\n';
 	return t.n;
@@ -192,7 +239,8 @@ reply_log_note(char line[LOG_SIZE], const char *result, const char *why)
 {
 	struct text t = { line, 0, LOG_SIZE - 1 };
 
-	add(&t, "result=%s", result);
+	add(&t, "result=");
+	add(&t, result);
 	if (why != NULL)
 		add_value(&t, "reason", why);
 	line[t.n++] = '\n';

@@ -34,7 +34,6 @@
 #define LOCK_POLL_MS	2
 #define NAME_TRIES	1000
 #define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
-#define SECONDS_A_DAY	86400
 #define LEFTOVER_SECONDS	3600
 
 /* Opening */
@@ -68,21 +67,41 @@ spool_close(struct spool *sp)
 	sp->listed = 0;
 }
 
+/* The spool's own files, archive/ last: see unchanged(). */
+enum { DIR_FILE, NEW_FILE, REJECTED_FILE, LOCK_FILE, ARCHIVE_FILE };
+
+static const char *const names[SPOOL_FILES] = { NULL, "new", "rejected",
+    "lock", "archive" };
+
+/* Notes which file FD is of; -1 if it could not be opened. */
+static int
+remember(struct spool *sp, size_t i, int fd, struct stat *st)
+{
+	if (fd == -1 || fstat(fd, st) == -1)
+		return -1;
+	sp->file[i].dev = st->st_dev;
+	sp->file[i].ino = st->st_ino;
+	return 0;
+}
+
 /* Opens, and makes if need be, one of the spool's directories. */
 static int
-open_sub(struct spool *sp, int *fd, const char *name, bool *made)
+open_sub(struct spool *sp, int *fd, size_t i, bool *made)
 {
-	struct stat top, st;
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	struct stat st;
 
-	if (mkdirat(sp->dir, name, 0770) == 0)
-		*made = true;
-	else if (errno != EEXIST)
+	*fd = openat(sp->dir, names[i], flags);
+	if (*fd == -1 && errno == ENOENT) {
+		if (mkdirat(sp->dir, names[i], 0770) == 0)
+			*made = true;
+		else if (errno != EEXIST)
+			return -1;
+		*fd = openat(sp->dir, names[i], flags);
+	}
+	if (remember(sp, i, *fd, &st) == -1)
 		return -1;
-	*fd = openat(sp->dir, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*fd == -1 || fstat(sp->dir, &top) == -1 || fstat(*fd, &st) == -1)
-		return -1;
-	if (st.st_dev != top.st_dev) {
+	if (st.st_dev != sp->file[DIR_FILE].dev) {
 		errno = EXDEV;
 		return -1;
 	}
@@ -100,28 +119,28 @@ open_all(struct spool *sp)
 	bool made = false;
 
 	sp->dir = open(sp->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (sp->dir == -1 || fstat(sp->dir, &st) == -1)
+	if (remember(sp, DIR_FILE, sp->dir, &st) == -1)
 		return "the spool directory can't be opened";
 	if (st.st_mode & S_IWOTH) {
 		errno = 0;
 		return "others may write to the spool directory";
 	}
-	if (open_sub(sp, &sp->new, "new", &made) == -1)
+	if (open_sub(sp, &sp->new, NEW_FILE, &made) == -1)
 		return "new/ in the spool is not usable";
-	if (open_sub(sp, &sp->archive, "archive", &made) == -1)
+	if (open_sub(sp, &sp->archive, ARCHIVE_FILE, &made) == -1)
 		return "archive/ in the spool is not usable";
-	if (open_sub(sp, &sp->rejected, "rejected", &made) == -1)
+	if (open_sub(sp, &sp->rejected, REJECTED_FILE, &made) == -1)
 		return "rejected/ in the spool is not usable";
 	/* A new directory must not be lost with what is in it. */
 	if (made && fsync(sp->dir) == -1)
 		return "the spool directory can't be flushed";
 	/* Nobody may read it: a reader's lock would hold the writers up. */
-	sp->lock = openat(sp->dir, "lock",
+	sp->lock = openat(sp->dir, names[LOCK_FILE],
 	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0620);
-	if (sp->lock == -1)
+	if (remember(sp, LOCK_FILE, sp->lock, &st) == -1)
 		return "lock in the spool is not usable";
 	sp->own_fs = fstatat(sp->dir, "..", &parent, 0) == 0 &&
-	    parent.st_dev != st.st_dev;
+	    parent.st_dev != sp->file[DIR_FILE].dev;
 	return NULL;
 }
 
@@ -130,15 +149,20 @@ open_all(struct spool *sp)
 static void
 day_name(char day[DAY_SIZE], time_t t)
 {
-	struct tm tm;
+	struct date date;
+	char *p = day;
 
-	if (gmtime_r(&t, &tm) == NULL ||
-	    strftime(day, DAY_SIZE, "%Y-%m-%d", &tm) == 0)
-		day[0] = '\0';
+	date_utc(&date, t);
+	p = digits_put(p, date.year, 4);
+	*p++ = '-';
+	p = digits_put(p, date.month, 2);
+	*p++ = '-';
+	p = digits_put(p, date.day, 2);
+	*p = '\0';
 }
 
-static bool
-is_day(const char *s)
+bool
+spool_is_day(const char *s)
 {
 	return strlen(s) == DAY_SIZE - 1 &&
 	    strspn(s, "0123456789-") == DAY_SIZE - 1;
@@ -175,7 +199,7 @@ list_archive(struct spool *sp)
 	memcpy(sp->day[0], sp->today, DAY_SIZE);
 	sp->expired[0] = '\0';
 	while (errno = 0, (e = readdir(d)) != NULL)
-		if (is_day(e->d_name))
+		if (spool_is_day(e->d_name))
 			list_day(sp, e->d_name);
 	fd = errno;
 	closedir(d);
@@ -209,22 +233,6 @@ refresh_days(struct spool *sp, time_t changed)
 
 /* Before a group */
 
-static void
-remember(struct spool *sp)
-{
-	const int fds[] = { sp->dir, sp->new, sp->rejected, sp->lock,
-	    sp->archive };
-	struct stat st;
-	size_t i;
-
-	for (i = 0; i < SPOOL_FILES; i++) {
-		memset(&st, 0, sizeof(st));
-		fstat(fds[i], &st);
-		sp->file[i].dev = st.st_dev;
-		sp->file[i].ino = st.st_ino;
-	}
-}
-
 /*
  * Whether the paths still name what is open: somebody may have replaced the
  * spool, or mounted over it.  *CHANGED is when archive/ was last changed.
@@ -232,8 +240,6 @@ remember(struct spool *sp)
 static bool
 unchanged(const struct spool *sp, time_t *changed)
 {
-	static const char *const names[SPOOL_FILES] = { NULL, "new",
-	    "rejected", "lock", "archive" };
 	struct stat st;
 	size_t i;
 
@@ -278,7 +284,6 @@ spool_check(struct spool *sp)
 			spool_close(sp);
 			return why;
 		}
-		remember(sp);
 		changed = 0;
 	}
 	if (refresh_days(sp, changed) == -1)
@@ -623,35 +628,34 @@ name_delivery(struct spool *sp, struct delivery *d)
 {
 	uint64_t us = next_time(sp);
 	time_t t = (time_t)(us / 1000000);
+	unsigned int second = (unsigned int)(t % SECONDS_A_DAY);
+	struct date date;
 	char *p = d->name;
-	struct tm tm;
 
-	if (gmtime_r(&t, &tm) == NULL)
-		memset(&tm, 0, sizeof(tm));
-	p += strftime(p, NAME_SIZE, "%Y%m%dT%H%M%S", &tm);
-	p += snprintf(p, sizeof(".uuuuuuZ."), ".%06uZ.",
-	    (unsigned int)(us % 1000000));
+	date_utc(&date, t);
+	p = digits_put(p, date.year, 4);
+	p = digits_put(p, date.month, 2);
+	p = digits_put(p, date.day, 2);
+	*p++ = 'T';
+	p = digits_put(p, second / 3600, 2);
+	p = digits_put(p, second / 60 % 60, 2);
+	p = digits_put(p, second % 60, 2);
+	*p++ = '.';
+	p = digits_put(p, (unsigned int)(us % 1000000), 6);
+	*p++ = 'Z';
+	*p++ = '.';
 	p = clean(p, d->event->type, '.');
 	*p++ = '.';
 	p = clean(p, d->event->id, '_');
 	memcpy(p, ".json", sizeof(".json"));
 }
 
-/* Links the staged file into new/ or rejected/, with a name that is free. */
+/* Links PATH of the archive into new/, with a name that is free. */
 static int
-publish(struct spool *sp, struct delivery *d)
+link_new(struct spool *sp, const char *path, struct delivery *d)
 {
-	char path[STAGED_SIZE];
 	unsigned int tries;
 
-	staged_name(path, d);
-	if (d->event == NULL) {
-		memcpy(d->name, d->hex, sizeof(d->hex));
-		if (linkat(sp->archive, path, sp->rejected, d->name, 0) == 0 ||
-		    errno == EEXIST)
-			return 0;
-		return -1;
-	}
 	for (tries = 0; tries < NAME_TRIES; tries++) {
 		name_delivery(sp, d);
 		if (linkat(sp->archive, path, sp->new, d->name, 0) == 0)
@@ -661,6 +665,23 @@ publish(struct spool *sp, struct delivery *d)
 	}
 	d->name[0] = '\0';	/* it is not ours */
 	return -1;
+}
+
+/* Links the staged file into new/ or rejected/. */
+static int
+publish(struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+
+	staged_name(path, d);
+	if (d->event == NULL) {
+		memcpy(d->name, d->hex, sizeof(d->hex));
+		if (linkat(sp->archive, path, sp->rejected, d->name, 0) == 0 ||
+		    errno == EEXIST)
+			return 0;
+		return -1;
+	}
+	return link_new(sp, path, d);
 }
 
 static void
@@ -745,4 +766,62 @@ spool_commit(struct spool *sp)
 	}
 	sp->n = 0;
 	unlock_all(sp);
+}
+
+/* For the commands */
+
+int
+spool_replay(struct spool *sp, struct delivery *d)
+{
+	char path[STAGED_SIZE];
+
+	archive_name(path, d->day, "", d->hex);
+	return link_new(sp, path, d);
+}
+
+int
+spool_flush(struct spool *sp)
+{
+	return fsync(sp->new);
+}
+
+/* What name_delivery() made: neither stamp nor id has a point in it. */
+bool
+name_read(struct name *n, const char *name)
+{
+	static const char form[] = "00000000T000000.000000Z.";
+	static const char text[] = "abcdefghijklmnopqrstuvwxyz_-.0123456789"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	const char *end, *p;
+	size_t i;
+
+	for (i = 0; i < NAME_STAMP; i++)
+		if (form[i] == '0' ? name[i] < '0' || name[i] > '9' :
+		    name[i] != form[i])
+			return false;
+	end = name + NAME_STAMP + strspn(name + NAME_STAMP, text);
+	if (*end != '\0' || end - name <= (int)(NAME_STAMP + 5) ||
+	    strcmp(end -= 5, ".json") != 0)
+		return false;
+	for (p = end - 1; p > name + NAME_STAMP && *p != '.'; p--)
+		;
+	n->type = name + NAME_STAMP;
+	n->type_len = (int)(p - n->type);
+	n->id = p + 1;
+	n->id_len = (int)(end - n->id);
+	return n->type_len > 0 && n->type_len <= NAME_TEXT_MAX &&
+	    n->id_len > 0 && n->id_len <= NAME_TEXT_MAX;
+}
+
+int64_t
+name_time(const char *name)
+{
+	struct tm tm = { 0 };
+
+	if (sscanf(name, "%4d%2d%2dT%2d%2d%2d", &tm.tm_year, &tm.tm_mon,
+	    &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6)
+		return 0;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	return (int64_t)timegm(&tm);
 }

@@ -3,6 +3,8 @@
  * Small things that more than one room needs.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,6 +60,44 @@ hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE])
 	hex[DIGEST_HEX] = '\0';
 }
 
+char *
+digits_put(char *p, unsigned int n, unsigned int width)
+{
+	unsigned int i;
+
+	for (i = width; i-- > 0; n /= 10)
+		p[i] = (char)('0' + n % 10);
+	return p + width;
+}
+
+static bool
+is_leap(unsigned int year)
+{
+	return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+/* Not gmtime(), which reads the time zone's file: seven calls in CGI. */
+void
+date_utc(struct date *date, time_t t)
+{
+	static const unsigned int lengths[] = { 31, 28, 31, 30, 31, 30, 31, 31,
+	    30, 31, 30, 31 };
+	uint64_t days = t > 0 ? (uint64_t)t / SECONDS_A_DAY : 0;
+	unsigned int year = 1970, month = 0, n;
+
+	while (days >= (n = is_leap(year) ? 366 : 365)) {
+		days -= n;
+		year++;
+	}
+	while (days >= (n = lengths[month] + (month == 1 && is_leap(year)))) {
+		days -= n;
+		month++;
+	}
+	date->year = year;
+	date->month = month + 1;
+	date->day = (unsigned int)days + 1;
+}
+
 void
 wipe(void *p, size_t n)
 {
@@ -65,6 +105,15 @@ wipe(void *p, size_t n)
 
 	while (n-- > 0)
 		*v++ = 0;
+}
+
+int64_t
+microseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 double
@@ -75,4 +124,56 @@ milliseconds_since(const struct timespec *then)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)(now.tv_sec - then->tv_sec) * 1e3 +
 	    (double)(now.tv_nsec - then->tv_nsec) / 1e6;
+}
+
+uint8_t *
+read_whole(int fd, size_t max, size_t *len)
+{
+	uint8_t *buf = NULL, *bigger;
+	size_t size = 0, n = 0;
+	ssize_t r;
+
+	do {
+		if (n == size) {
+			size = size == 0 ? 16384 : 2 * size;
+			if ((bigger = realloc(buf, size)) == NULL)
+				goto fail;
+			buf = bigger;
+		}
+		r = read(fd, buf + n, size - n);
+		if (r == -1 && errno != EINTR)
+			goto fail;
+		n += r > 0 ? (size_t)r : 0;
+		if (n > max) {
+			errno = EFBIG;
+			goto fail;
+		}
+	} while (r != 0);
+	*len = n;
+	return buf;
+fail:
+	free(buf);
+	return NULL;
+}
+
+int
+dir_each(int at, const char *name, each_name *each, void *arg)
+{
+	int error, fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	DIR *d = fd != -1 ? fdopendir(fd) : NULL;
+	struct dirent *e;
+
+	if (d == NULL) {
+		if (fd != -1)
+			close(fd);
+		return -1;
+	}
+	while (errno = 0, (e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.' && each(arg, fd, e) == -1)
+			break;
+	error = errno;
+	closedir(d);
+	errno = error;
+	return error == 0 ? 0 : -1;
 }

@@ -30,11 +30,21 @@
 #define DIGEST(name, ctx, out)	name##_digest(ctx, DIGEST_SIZE, out)
 #endif
 
+/* What a key from Protocol hardly begins or ends with. */
+static bool
+is_odd(char c)
+{
+	return strchr(" \t\r\n\"'", c) != NULL;
+}
+
 const char *
 keys_add(struct keys *keys, const char *key, size_t len)
 {
 	if (keys->n == KEYS_MAX)
 		return "too many keys";
+	if (keys->n == 0 || len < keys->shortest)
+		keys->shortest = len;
+	keys->odd |= len > 0 && (is_odd(key[0]) || is_odd(key[len - 1]));
 	hmac_sha256_set_key(&keys->hmac[keys->n++], len, (const uint8_t *)key);
 	return NULL;
 }
@@ -140,6 +150,14 @@ keys_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
 	}
 	wipe(expected, sizeof(expected));
 	return which;
+}
+
+void
+keys_sign(struct keys *keys, uint8_t signature[DIGEST_SIZE],
+    const uint8_t *body, size_t len)
+{
+	hmac_sha256_update(&keys->hmac[0], len, body);
+	DIGEST(hmac_sha256, &keys->hmac[0], signature);
 }
 
 void

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * replay: archived deliveries once more into new/, as fresh arrivals, in the
+ * order in which they first came.
+ *
+ * First all that is wanted is listed, then it is linked; so what arrives
+ * meanwhile is not replayed, and nothing is replayed twice.  Nor is what still
+ * waits in new/: a run that was interrupted can be started again.
+ */
+#include <sys/stat.h>
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hook.h"
+
+#define BATCH		256	/* links that share a flush */
+#define MANY		1000	/* worth a progress bar */
+#define BAR		40
+#define SECOND		INT64_C(1000000000)
+#define DAY		(86400 * SECOND)
+
+struct entry {
+	int64_t when;		/* it came first, nanoseconds */
+	ino_t inode;
+	uint8_t digest[DIGEST_SIZE];
+	char day[DAY_SIZE];
+};
+
+/* What grows while directories are read. */
+struct list {
+	char *items;
+	size_t n, room, size;
+};
+
+struct replay {
+	const struct arguments *a;
+	struct spool spool;
+	int64_t since, before;	/* nanoseconds */
+	struct list entries;	/* struct entry */
+	struct list waiting;	/* ino_t: what new/ has */
+	char day[DAY_SIZE];	/* being listed */
+	uint64_t done, waits, failed;
+	size_t unflushed;
+	bool bar;
+};
+
+static volatile sig_atomic_t stop;
+
+static void
+on_signal(int sig)
+{
+	(void)sig;
+	stop = 1;
+}
+
+static int
+list_add(struct list *l, const void *item)
+{
+	size_t room = l->room == 0 ? 1024 : 2 * l->room;
+	char *items;
+
+	if (l->n == l->room) {
+		if ((items = realloc(l->items, room * l->size)) == NULL)
+			return -1;
+		l->items = items;
+		l->room = room;
+	}
+	memcpy(l->items + l->n++ * l->size, item, l->size);
+	return 0;
+}
+
+static int
+by_inode(const void *a, const void *b)
+{
+	ino_t x = *(const ino_t *)a, y = *(const ino_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int
+by_digest(const void *a, const void *b)
+{
+	return memcmp(((const struct entry *)a)->digest,
+	    ((const struct entry *)b)->digest, DIGEST_SIZE);
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+	int64_t x = ((const struct entry *)a)->when;
+	int64_t y = ((const struct entry *)b)->when;
+
+	return x != y ? (x > y) - (x < y) : by_digest(a, b);
+}
+
+/* Which */
+
+/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in nanoseconds since 1970; 0 or -1. */
+static int
+read_time(int64_t *out, const char *s)
+{
+	static const char *const forms[] = {
+		"%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"
+	};
+	const char *end;
+	struct tm tm;
+	int i, day;
+
+	for (i = 0; i < 3; i++) {
+		memset(&tm, 0, sizeof(tm));
+		if ((end = strptime(s, forms[i], &tm)) == NULL ||
+		    end[*end == 'Z'] != '\0')
+			continue;
+		day = tm.tm_mday;
+		*out = (int64_t)timegm(&tm) * SECOND;
+		return tm.tm_mday == day ? 0 : -1;
+	}
+	return -1;
+}
+
+/* 0, or -1 and what is wrong was said. */
+static int
+read_selection(struct replay *rp)
+{
+	const char *const *flag = rp->a->flag;
+	uint8_t digest[DIGEST_SIZE];
+	char **d;
+
+	rp->before = INT64_MAX;
+	if (flag['s'] != NULL && read_time(&rp->since, flag['s']) == -1)
+		warnx("-s %s is no time", flag['s']);
+	else if (flag['b'] != NULL && read_time(&rp->before, flag['b']) == -1)
+		warnx("-b %s is no time", flag['b']);
+	else if (flag['d'] != NULL && (!spool_is_day(flag['d']) ||
+	    read_time(&rp->since, flag['d']) == -1))
+		warnx("-d %s is no day", flag['d']);
+	else if (*rp->a->operand == NULL && !flag['a'] && !flag['d'] &&
+	    !flag['s'] && !flag['b'] && !flag['t'] && !flag['i'])
+		warnx("say which, or -a for all");
+	else {
+		if (flag['d'] != NULL)
+			rp->before = rp->since + DAY;
+		for (d = rp->a->operand; *d != NULL; d++)
+			if (signature_decode(digest, *d) == -1) {
+				warnx("%s is no digest", *d);
+				return -1;
+			}
+		return 0;
+	}
+	return -1;
+}
+
+/* Whether the operands, if there are any, have this digest. */
+static bool
+is_named(const struct replay *rp, const char *hex)
+{
+	char **d;
+
+	for (d = rp->a->operand; *d != NULL; d++)
+		if (strcmp(*d, hex) == 0)
+			return true;
+	return d == rp->a->operand;
+}
+
+static bool
+is_wanted(const struct replay *rp, const struct event *ev)
+{
+	const char *const *flag = rp->a->flag;
+
+	return (!flag['t'] || fnmatch(flag['t'], ev->type, 0) == 0) &&
+	    (!flag['i'] || strcmp(flag['i'], ev->id) == 0);
+}
+
+/* Listing */
+
+static int
+list_waiting(void *arg, int dir, const struct dirent *e)
+{
+	(void)dir;
+	return list_add(arg, &e->d_ino);
+}
+
+static int
+list_entry(void *arg, int dir, const struct dirent *e)
+{
+	struct replay *rp = arg;
+	struct entry entry = { .inode = e->d_ino };
+	struct stat st;
+
+	if (signature_decode(entry.digest, e->d_name) == -1 ||
+	    !is_named(rp, e->d_name) ||
+	    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return 0;
+	entry.when = (int64_t)st.st_mtim.tv_sec * SECOND + st.st_mtim.tv_nsec;
+	if (entry.when < rp->since || entry.when >= rp->before)
+		return 0;
+	memcpy(entry.day, rp->day, DAY_SIZE);
+	return list_add(&rp->entries, &entry);
+}
+
+static int
+list_day(void *arg, int dir, const struct dirent *e)
+{
+	struct replay *rp = arg;
+
+	if (!spool_is_day(e->d_name))
+		return 0;
+	memcpy(rp->day, e->d_name, DAY_SIZE);
+	if (dir_each(dir, e->d_name, list_entry, rp) == -1 && errno != ENOENT)
+		return -1;
+	return 0;
+}
+
+/*
+ * The archive before new/: what had waited when it was listed and is not there
+ * now, a reader has taken.
+ */
+static int
+list_all(struct replay *rp)
+{
+	struct entry *e;
+	size_t i, n = 0;
+
+	rp->entries.size = sizeof(struct entry);
+	rp->waiting.size = sizeof(ino_t);
+	if (dir_each(rp->spool.dir, "archive", list_day, rp) == -1 ||
+	    dir_each(rp->spool.dir, "new", list_waiting, &rp->waiting) == -1)
+		return -1;
+	if (rp->waiting.n > 0)
+		qsort(rp->waiting.items, rp->waiting.n, sizeof(ino_t),
+		    by_inode);
+	if (rp->entries.n == 0)
+		return 0;
+	e = (struct entry *)(void *)rp->entries.items;
+	qsort(e, rp->entries.n, sizeof(*e), by_digest);
+	for (i = 1; i < rp->entries.n; i++)
+		if (by_digest(&e[n], &e[i]) != 0)
+			e[++n] = e[i];
+	rp->entries.n = n + 1;
+	qsort(e, rp->entries.n, sizeof(*e), by_time);
+	return 0;
+}
+
+/* Replaying */
+
+/* Bytes that could steer a terminal are not for it. */
+static void
+clean(char *s)
+{
+	for (; *s != '\0'; s++)
+		if ((signed char)*s <= ' ' || *s == 0x7f)
+			*s = '_';
+}
+
+static void
+show(const struct entry *e, struct event *ev, const char *hex)
+{
+	time_t t = (time_t)(e->when / SECOND);
+	char when[32] = "";
+	struct tm tm;
+
+	clean(ev->type);
+	clean(ev->id);
+	if (gmtime_r(&t, &tm) != NULL)
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	printf("%s %-20s %-16s %s\n", when, ev->type, ev->id, hex);
+}
+
+/* What event it is; 0, or -1 with errno. */
+static int
+read_entry(const struct replay *rp, const struct delivery *d, struct event *ev)
+{
+	char path[DAY_SIZE + DIGEST_HEX + 1];
+	struct json_text text;
+	uint8_t *body;
+	bool nomem = false;
+	int fd, r = -1;
+
+	snprintf(path, sizeof(path), "%s/%s", d->day, d->hex);
+	fd = openat(rp->spool.archive, path, O_RDONLY | O_NOFOLLOW |
+	    O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1)
+		return -1;
+	if ((body = read_whole(fd, (size_t)1 << 30, &text.n)) != NULL) {
+		text.s = body;
+		errno = EINVAL;
+		r = event_read(ev, text, &nomem) != NULL || nomem ? -1 : 0;
+	}
+	free(body);
+	close(fd);
+	return r;
+}
+
+static int
+flush(struct replay *rp)
+{
+	if (rp->unflushed > 0 && spool_flush(&rp->spool) == -1) {
+		warn("%s/new can't be flushed", rp->spool.path);
+		rp->failed += rp->unflushed;
+		return -1;
+	}
+	rp->done += rp->unflushed;
+	rp->unflushed = 0;
+	return 0;
+}
+
+static void
+replay(struct replay *rp, const struct entry *e)
+{
+	struct delivery d = { .fd = -1 };
+	struct event ev;
+
+	memcpy(d.day, e->day, DAY_SIZE);
+	hex_digest(d.hex, e->digest);
+	if (read_entry(rp, &d, &ev) == -1)
+		goto fail;
+	if (!is_wanted(rp, &ev))
+		return;
+	if (rp->waiting.n > 0 && bsearch(&e->inode, rp->waiting.items,
+	    rp->waiting.n, sizeof(ino_t), by_inode) != NULL) {
+		rp->waits++;
+		return;
+	}
+	d.event = &ev;
+	if (rp->a->flag['n'] != NULL)
+		show(e, &ev, d.hex);
+	else if (spool_replay(&rp->spool, &d) == -1)
+		goto fail;
+	rp->unflushed++;
+	return;
+fail:
+	warn("%s/%s", d.day, d.hex);
+	rp->failed++;
+}
+
+static void
+progress(const struct replay *rp, size_t i)
+{
+	int full = (int)(i * BAR / rp->entries.n);
+
+	fprintf(stderr, "\r[%.*s%*s] %zu of %zu%s", full,
+	    "########################################", BAR - full, "", i,
+	    rp->entries.n, i == rp->entries.n || stop ? "\n" : "");
+}
+
+static int
+replay_all(struct replay *rp)
+{
+	const struct entry *e = (const void *)rp->entries.items;
+	size_t i;
+
+	for (i = 0; i < rp->entries.n && !stop; i++) {
+		replay(rp, &e[i]);
+		if ((i + 1) % BATCH != 0)
+			continue;
+		if (rp->a->flag['n'] == NULL && flush(rp) == -1)
+			return -1;
+		if (rp->bar)
+			progress(rp, i);
+	}
+	if (rp->bar)
+		progress(rp, i);
+	return flush(rp);
+}
+
+int
+command_replay(struct config *cfg, const struct arguments *a)
+{
+	static struct replay rp;
+	const char *why;
+	int r;
+
+	rp.a = a;
+	if (read_selection(&rp) == -1)
+		return EXIT_USAGE;
+	spool_init(&rp.spool, cfg);
+	if ((why = spool_check(&rp.spool)) != NULL || list_all(&rp) == -1) {
+		warn("%s: %s", cfg->spool, why != NULL ? why : "listing it");
+		return 1;
+	}
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	rp.bar = rp.entries.n >= MANY && is_terminal(STDERR_FILENO) &&
+	    a->flag['n'] == NULL;
+	r = replay_all(&rp);
+	fprintf(stderr, "%s%s%" PRIu64, stop ? "interrupted: " : "",
+	    a->flag['n'] ? "would replay " : "replayed ", rp.done);
+	if (rp.waits > 0)
+		fprintf(stderr, ", still in new/ %" PRIu64, rp.waits);
+	if (rp.failed > 0)
+		fprintf(stderr, ", failed %" PRIu64, rp.failed);
+	fprintf(stderr, "\n");
+	free(rp.entries.items);
+	free(rp.waiting.items);
+	return r == -1 || stop || rp.failed > 0 || rp.done == 0;
+}

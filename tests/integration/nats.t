@@ -1,0 +1,403 @@
+#!/usr/bin/perl
+# protocol-hook-nats against a cluster of three nats-server processes: what was
+# acknowledged to the sender is in the stream exactly once, whoever is killed.
+# DELIVERIES, in the environment, says how many are sent under the kills.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use Digest::SHA qw(sha256_hex);
+use IO::Socket::INET;
+use POSIX qw(:sys_wait_h);
+use Test::More;
+use Time::HiRes qw(sleep time);
+# Processes are killed here, no machine is: memory will do.
+BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
+use Hook;
+use Nats;
+
+# END cleans up.
+$SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
+
+my $DELIVERIES = $ENV{DELIVERIES} // 6000;
+my $FORWARDER = abs_path('build/protocol-hook-nats');
+my $NGINX = (grep { -x } '/usr/sbin/nginx')[0];
+plan skip_all => 'needs nats-server' if system('nats-server -v >/dev/null 2>&1');
+plan skip_all => 'needs nginx' if !$NGINX;
+plan skip_all => 'needs "make nats"' if !-x $FORWARDER;
+
+my (%started, $nginx);
+
+sub start {
+	my ($log, $env, @command) = @_;
+	open my $made, '>>', $log or die $!;
+	my $pid = fork // die $!;
+	if (!$pid) {
+		open STDIN, '<', '/dev/null' or die $!;
+		open STDERR, '>>', $log or die $!;
+		@ENV{keys %$env} = values %$env;
+		exec @command or POSIX::_exit(127);
+	}
+	$started{$pid} = 1;
+	return $pid;
+}
+
+sub end {
+	my ($pid, $signal, $seconds) = @_;
+	kill $signal, $pid if $signal;
+	wait_for(sub { waitpid($pid, WNOHANG) == $pid }, $seconds // 30) or return;
+	delete $started{$pid};
+	return $?;
+}
+
+END {
+	my $status = $?;
+	kill 'KILL', $_ for keys %started;
+	waitpid $_, 0 for keys %started;
+	$? = $status;
+}
+
+my $dir = scratch();
+my $cluster = cluster_start($dir);
+my $URL = cluster_url($cluster);
+
+sub forward {
+	my ($spool, $prefix, @options) = @_;
+	return start("$spool/../forwarder", { NATS_URL => $URL }, $FORWARDER,
+		@options, $spool, $prefix);
+}
+
+sub id { return $_[0]{headers} =~ /^Nats-Msg-Id: ([0-9a-f]{64})\r$/m ? $1 : '' }
+
+sub subjects {
+	my ($stream) = @_;
+	my $info = api($cluster, "STREAM.INFO.$stream", { subjects_filter => '>' });
+	return $info->{state}{subjects};
+}
+
+create_stream($cluster, 'one', max_msg_size => 100_000);
+
+# One after the other: bytes, id, subject, order.
+my $spool = new_spool();
+my $worker = worker(spool => $spool);
+my @bodies = ($EXAMPLE, event(type => 'a..b. c'), event(type => 'group.deleted'),
+	map { event(pad => $_) } 1 .. 1000);
+post($worker, $_)->{status} == 200 or die 'not delivered' for @bodies[0 .. 499];
+my $pid = forward($spool, 'one');
+ok(wait_for(sub { !files($spool) }), 'what was there is forwarded');
+post($worker, $_)->{status} == 200 or die 'not delivered'
+	for @bodies[500 .. $#bodies];
+ok(wait_for(sub { !files($spool) }), 'and what came then');
+my @messages = stream_messages($cluster, 'one');
+is_deeply([map { $_->{data} } @messages], \@bodies,
+	'the stream has the bytes, in the order of arrival');
+is_deeply([map { id($_) } @messages], [map { sha256_hex($_) } @bodies],
+	'each with its digest as message id');
+is_deeply(subjects('one'), { 'one.message.updated' => 1, 'one.group.deleted' => 1,
+	'one.message.created' => 1000, 'one.a._.b._c' => 1 },
+	'the subject is PREFIX.RESOURCE.ACTION');
+
+# Too large: for the server's max_payload, and for the stream.
+my $large = event(pad => 120_000);
+my $larger = event(pad => 1_040_000);
+post($worker, $_, params => {})->{status} == 200 or die 'not delivered'
+	for $large, $larger, my $small = event();
+ok(wait_for(sub { !files($spool) }), 'too large: the next is not held up');
+is_deeply([content($spool, 'failed')], [$large, $larger],
+	'what is too large is set aside');
+is(scalar(grep { /too large for the (server|stream): it is in failed/ }
+	split /\n/, slurp("$spool/../forwarder")), 2, 'and the log says so');
+
+# A repeat: another spool has the same.
+my $other = new_spool();
+cgi(spool => $other, body => $EXAMPLE);
+is(end(forward($other, 'one', '-1')), 0, '-1 ends when all is forwarded');
+is(api($cluster, 'STREAM.INFO.one')->{state}{messages}, 1004,
+	'a repeat from another receiver makes no second message');
+is_deeply([files($other)], [], 'and is deleted');
+
+# No stream takes it: it waits.
+is(cgi(spool => $other, body => my $late = event())->{status}, 200, 'delivered');
+my $waiting = forward($other, 'two');
+ok(wait_for(sub { slurp("$other/../forwarder") =~ /no stream answers/ }),
+	'no stream: the log says so');
+is_deeply([content($other, 'new')], [$late], 'and the file waits');
+create_stream($cluster, 'two', max_msgs => 1, discard => 'new');
+ok(wait_for(sub { !files($other) }), 'until there is one');
+
+# A full stream is back-pressure.
+cgi(spool => $other, body => $late = event());
+ok(wait_for(sub { slurp("$other/../forwarder") =~ /refuses it \(10077\)/ }),
+	'a full stream: the log says so');
+is_deeply([content($other, 'new')], [$late], 'and the file waits');
+api($cluster, 'STREAM.PURGE.two');
+ok(wait_for(sub { !files($other) }), 'until there is room');
+isnt(end(forward($other, 'two')), 0, 'a second forwarder for a spool: refused');
+is(end($waiting, 'TERM', 4), 0, 'SIGTERM: ends');
+is(end($pid, 'TERM', 4), 0, 'SIGTERM: the other, too');
+reap($worker);
+
+# TLS and a password; a server without a stream tells that it was reached.
+SKIP: {
+	skip 'needs openssl', 4 if system("openssl req -x509 -newkey rsa:2048 -nodes "
+		. "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
+		. "-keyout $dir/key.pem -out $dir/cert.pem 2>/dev/null") != 0;
+	my $port = free_port();
+	open my $conf, '>', "$dir/tls.conf" or die $!;
+	print {$conf} <<END;
+listen: 127.0.0.1:$port
+tls { cert_file: $dir/cert.pem, key_file: $dir/key.pem }
+authorization { user: hook, password: canary-6fd1 }
+END
+	close $conf;
+	my $server = { conf => "$dir/tls.conf" };
+	server_start($server);
+	wait_for(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		PeerPort => $port) });
+	my $secure = new_spool();
+	cgi(spool => $secure, body => $EXAMPLE);
+	my %env = (NATS_URL => "tls://localhost:$port", NATS_USER => 'hook',
+		NATS_PASSWORD => 'canary-6fd1', NATS_CA => "$dir/cert.pem");
+	my $says = sub {
+		my ($what, %other) = @_;
+		my $log = scratch() . '/log';
+		my $pid = start($log, { %env, %other }, $FORWARDER, $secure, 'x');
+		my $said = wait_for(sub { slurp($log) =~ $what }, 60);
+		end($pid, 'TERM');
+		unlike(slurp($log), qr/canary/, 'no password in the log');
+		return $said;
+	};
+	ok($says->(qr/no stream answers/), 'TLS and a password');
+	ok($says->(qr/refused for good/, NATS_PASSWORD => 'no'),
+		'a wrong password: it ends, and says so');
+	system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "
+		. "/CN=localhost -keyout $dir/k -out $dir/other.pem 2>/dev/null");
+	ok($says->(qr/not yet connected/, NATS_CA => "$dir/other.pem"),
+		'a certificate of somebody else: not connected');
+	is_deeply([content($secure, 'new')], [$EXAMPLE], 'and the file waits');
+	server_kill($server, 'KILL');
+}
+
+# The whole chain: clients, nginx, two receivers, two spools, two forwarders.
+my @spools = (new_spool(), new_spool());
+my @workers = map { worker(spool => $_) } @spools;
+my $http = free_port();
+
+sub nginx_start {
+	open my $conf, '>', "$dir/nginx.conf" or die $!;
+	print {$conf} <<END;
+daemon off;
+pid $dir/nginx.pid;
+error_log $dir/nginx.log crit;
+worker_processes 1;
+events { }
+http {
+	access_log off;
+	client_body_temp_path $dir/nginx-body;
+	fastcgi_temp_path $dir/nginx-fastcgi;
+	proxy_temp_path $dir/nginx-proxy;
+	scgi_temp_path $dir/nginx-scgi;
+	uwsgi_temp_path $dir/nginx-uwsgi;
+	upstream receivers {
+		server unix:$workers[0]{socket};
+		server unix:$workers[1]{socket};
+		keepalive 16;
+	}
+	server {
+		listen 127.0.0.1:$http;
+		location = /protocol-hook {
+			fastcgi_pass receivers;
+			fastcgi_keep_conn on;
+			fastcgi_param REQUEST_METHOD \$request_method;
+			fastcgi_param CONTENT_LENGTH \$content_length;
+			fastcgi_param REMOTE_ADDR \$remote_addr;
+		}
+	}
+}
+END
+	close $conf;
+	# As root it would become a user that can't reach the sockets.
+	my @user = $> == 0 ? ('-g', 'user root;') : ();
+	my $pid = start("$dir/nginx.log", {}, $NGINX, '-c', "$dir/nginx.conf",
+		'-e', "$dir/nginx.log", @user);
+	wait_for(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		PeerPort => $http) }) or die slurp("$dir/nginx.log");
+	return $pid;
+}
+
+# Sends its share, each until it is acknowledged; a byte in FILE for each.
+sub client {
+	my ($bodies, $file) = @_;
+	my $pid = fork // die $!;
+	if ($pid) {
+		$started{$pid} = 1;
+		return $pid;
+	}
+	open my $progress, '>>', $file or die $!;
+	local $SIG{PIPE} = 'IGNORE';
+	my ($socket, $buf);
+	for my $body (@$bodies) {
+		while (1) {
+			$socket //= IO::Socket::INET->new(PeerAddr =>
+				'127.0.0.1', PeerPort => $http);
+			if (!$socket) {
+				sleep 0.05;
+				next;
+			}
+			syswrite $socket, "POST /protocol-hook HTTP/1.1\r\n"
+				. "Host: x\r\nContent-Length: " . length($body)
+				. "\r\nx-protocol-signature: " . sign($body)
+				. "\r\n\r\n$body";
+			my $text = '';
+			while (sysread $socket, $buf, 4096) {
+				$text .= $buf;
+				last if $text =~ /"status":"\w+".*\}\s*\z/s
+					|| $text =~ /\r\n0\r\n\r\n\z/;
+			}
+			last if $text =~ m{^HTTP/1.1 200 .*"(stored|duplicate)"}s;
+			undef $socket;
+		}
+		syswrite $progress, '.';
+	}
+	POSIX::_exit(0);
+}
+
+create_stream($cluster, 'hook');
+$nginx = nginx_start();
+my @all = map { event(pad => 400) } 1 .. $DELIVERIES;
+my $progress = "$dir/progress";
+my @forwarders = map { forward($_, 'hook') } @spools;
+my $began = time;
+my @clients;
+for my $k (0 .. 3) {
+	push @clients, client([@all[grep { $_ % 4 == $k } 0 .. $#all]], $progress);
+}
+
+my %kills = map { $_ => 0 } qw(forwarder leader follower all);
+my @plan = ([0.10, 'leader'], [0.30, 'follower'], [0.50, 'all'],
+	[0.70, 'leader'], [0.85, 'all']);
+my @both;
+
+sub kill_forwarder {
+	my $which = int rand 2;
+	end($forwarders[$which], 'KILL');
+	$forwarders[$which] = forward($spools[$which], 'hook');
+	$kills{forwarder}++;
+	return;
+}
+
+while (1) {
+	my $part = (-s $progress // 0) / $DELIVERIES;
+	kill_forwarder();
+	# The same delivery to both.
+	push @both, my $body = event();
+	for (@workers) {
+		my $got = post($_, $body);
+		$got->{json}{status} eq 'stored' or die 'not stored';
+	}
+	if (@plan && $part >= $plan[0][0]) {
+		my $what = (shift @plan)->[1];
+		my @victims = @{ $cluster->{servers} };
+		if ($what ne 'all') {
+			my $leader = leader($cluster, 'hook');
+			@victims = $what eq 'leader' ? $leader
+				: (grep { $_ != $leader } @victims)[0];
+		}
+		server_kill($_, $what eq 'all' ? 'TERM' : 'KILL') for @victims;
+		sleep 0.3;
+		server_start($_) for @victims;
+		$kills{$what}++;
+		leader($cluster, 'hook', \&kill_forwarder);
+	}
+	last if $part >= 1 && !@plan;
+	sleep rand 0.3;
+}
+is_deeply([map { end($_, undef, 300) } @clients], [0, 0, 0, 0],
+	"$DELIVERIES deliveries acknowledged");
+my $sent = time - $began;
+ok(wait_for(sub { !files($spools[0]) && !files($spools[1]) }, 300),
+	'all forwarded') or diag join ' ', map { scalar(() = files($_)) } @spools;
+my $through = time - $began;
+note join ', ', map { "$_ killed $kills{$_} times" } sort keys %kills;
+note sprintf 'acknowledged after %.0f s, all in the stream after %.0f s', $sent,
+	$through;
+my %sent = map { sha256_hex($_) => 1 } @all, @both;
+my (%got, $wrong);
+for (stream_messages($cluster, 'hook')) {
+	my $digest = sha256_hex($_->{data});
+	$wrong++ if $digest ne id($_);
+	$got{$digest}++;
+}
+note scalar(@both), ' were delivered to both receivers';
+is(scalar(keys %got), scalar(keys %sent), 'as many messages as deliveries');
+is(scalar(grep { !$got{$_} } keys %sent), 0, 'none is lost') or lost();
+is(scalar(grep { $_ > 1 } values %got), 0, 'none is there twice');
+is($wrong // 0, 0, 'byte for byte');
+end($_, 'TERM') for @forwarders;
+is(scalar(map { files($_, 'failed') } @spools), 0, 'none was set aside');
+
+# Where it may have gone: what the servers say of the stream.
+sub lost {
+	diag JSON::PP->new->canonical->encode(api($cluster, 'STREAM.INFO.hook')
+		// {});
+	for my $server (@{ $cluster->{servers} }) {
+		diag "$server->{name}: $_" for grep { /\[(?:WRN|ERR)\]/ }
+			split /\n/, slurp("$dir/$server->{name}.log");
+	}
+	return;
+}
+
+# Messages a second that CODE puts into a new stream of N; it may know better,
+# without the time to start.
+sub rate_of {
+	my ($name, $n, $code) = @_;
+	create_stream($cluster, $name);
+	leader($cluster, $name);
+	my $began = time;
+	my $told = $code->();
+	my $rate = $told || $n / (time - $began);
+	is(api($cluster, "STREAM.INFO.$name")->{state}{messages}, $n,
+		"$name: all in the stream");
+	api($cluster, "STREAM.DELETE.$name");
+	return $rate;
+}
+
+# The rate, against libnats's own asynchronous publishing from memory, and
+# against what the receiver stores.
+SKIP: {
+	skip 'not under sanitizers', 1 if $ENV{ASAN_OPTIONS};
+	my $n = 5000;
+	my (%best, @rates);
+	# The machine has other things to do: the best of some rounds.
+	for my $round (1 .. 6) {
+		my $full = new_spool();
+		mkdir "$full/new" or die $!;
+		for (1 .. $n) {
+			my $name = sprintf '20261124T105724.%06dZ.message.'
+				. 'created.x%d.json', $_, $_;
+			open my $file, '>', "$full/new/$name" or die $!;
+			print {$file} event(pad => 400);
+			close $file;
+		}
+		my %rate;
+		$rate{memory} = rate_of('memory', $n, sub {
+			my $told = `NATS_URL=$URL build/nats-memory $full/new memory 256`;
+			$? == 0 or die 'nats-memory';
+			$told + 0 });
+		$rate{spool} = rate_of('spool', $n, sub {
+			end(forward($full, 'spool', '-1'), undef, 120);
+			0 });
+		is(scalar(files($full)), 0, 'all forwarded');
+		push @rates, sprintf '%.0f/%.0f', @rate{qw(spool memory)};
+		for (qw(spool memory)) {
+			$best{$_} = $rate{$_} if $rate{$_} > ($best{$_} // 0);
+		}
+		last if $round > 2 && $best{spool} >= 0.7 * $best{memory};
+	}
+	diag "forwarder/from memory, a second: @rates";
+	cmp_ok($best{spool}, '>=', 0.7 * $best{memory},
+		'at least 0.7 of publishing from memory');
+}
+end($nginx, 'QUIT');
+reap($_) for @workers;
+
+done_testing();

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * watch: one line for each delivery as it gets its name in new/.  Linux tells
+ * of it (inotify); elsewhere we look twice a second.
+ *
+ * A file is a consumer's as soon as it is there, and may be gone again before
+ * it was looked at.
+ */
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hook.h"
+
+#if defined(__linux__) && !defined(WATCH_POLL)
+#include <sys/inotify.h>
+#define INOTIFY
+#endif
+
+static struct {
+	int dir;		/* new/ */
+	bool json, colour;
+} w;
+
+/* The bytes of an event on one line: a newline in JSON is only ever space. */
+static void
+show_json(const char *file)
+{
+	int fd = openat(w.dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
+	    O_CLOEXEC);
+	uint8_t *body = NULL;
+	size_t i, n;
+
+	if (fd == -1 || (body = read_whole(fd, (size_t)1 << 30, &n)) == NULL)
+		warn("%s", file);
+	else {
+		for (i = 0; i < n; i++)
+			if (body[i] == '\n' || body[i] == '\r')
+				body[i] = ' ';
+		fwrite(body, 1, n, stdout);
+		putchar('\n');
+	}
+	free(body);
+	if (fd != -1)
+		close(fd);
+}
+
+/* One colour for each action, and one for types that Protocol has not. */
+static const char *
+colour_of(const struct name *n)
+{
+	static const struct {
+		const char *action, *colour;
+	} colours[] = {
+		{ ".created", "\033[32m" }, { ".updated", "\033[33m" },
+		{ ".deleted", "\033[31m" }, { "", "\033[35m" },
+	};
+	int i, len;
+
+	if (!w.colour)
+		return "";
+	for (i = 0; i < 3; i++) {
+		len = (int)strlen(colours[i].action);
+		if (n->type_len > len && strncmp(n->type + n->type_len - len,
+		    colours[i].action, (size_t)len) == 0)
+			break;
+	}
+	return colours[i].colour;
+}
+
+static int
+show(const char *file)
+{
+	struct stat st;
+	struct name n;
+
+	if (!name_read(&n, file))
+		return 0;
+	if (w.json)
+		show_json(file);
+	else {
+		if (fstatat(w.dir, file, &st, AT_SYMLINK_NOFOLLOW) == -1)
+			st.st_size = -1;
+		printf("%.2s:%.2s:%.2s %s%-20.*s%s %-16.*s", file + 9,
+		    file + 11, file + 13, colour_of(&n), n.type_len, n.type,
+		    w.colour ? "\033[0m" : "", n.id_len, n.id);
+		if (st.st_size == -1)
+			printf(" taken\n");
+		else
+			printf(" %lld bytes\n", (long long)st.st_size);
+	}
+	return fflush(stdout) == 0 ? 0 : -1;
+}
+
+#ifdef INOTIFY
+
+static int
+read_events(int fd)
+{
+	_Alignas(struct inotify_event) char buf[65536];
+	const struct inotify_event *e;
+	ssize_t n = read(fd, buf, sizeof(buf));
+	char *p;
+
+	if (n == -1) {
+		warn("inotify");
+		return -1;
+	}
+	for (p = buf; p < buf + n; p += sizeof(*e) + e->len) {
+		e = (const struct inotify_event *)p;
+		if (e->mask & IN_Q_OVERFLOW)
+			warnx("too many at once: some are not shown");
+		else if (e->mask & (IN_IGNORED | IN_MOVE_SELF | IN_UNMOUNT)) {
+			warnx("new/ is gone: it was moved, or unmounted");
+			return -1;
+		} else if (e->len > 0 && show(e->name) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+follow(const char *path)
+{
+	int fd = inotify_init1(IN_CLOEXEC);
+
+	if (fd == -1 || inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO |
+	    IN_MOVE_SELF | IN_ONLYDIR) == -1) {
+		warn("%s", path);
+		return -1;
+	}
+	while (read_events(fd) == 0)
+		;
+	return -1;
+}
+
+#else
+
+/* The first name after LAST, or, with FIRST not set, the last of all. */
+static int
+next_name(const char *path, const char *last, char next[256], bool first)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+
+	next[0] = '\0';
+	if (d == NULL) {
+		warn("%s", path);
+		return -1;
+	}
+	while ((e = readdir(d)) != NULL) {
+		if (e->d_name[0] == '.' || strcmp(e->d_name, last) <= 0 ||
+		    strlen(e->d_name) > 255)
+			continue;
+		if (next[0] == '\0' ||
+		    (strcmp(e->d_name, next) < 0) == first)
+			memcpy(next, e->d_name, strlen(e->d_name) + 1);
+	}
+	closedir(d);
+	return next[0] != '\0';
+}
+
+static int
+follow(const char *path)
+{
+	const struct timespec pause = { 0, 500000000L };
+	char last[256], next[256];
+	int r = next_name(path, "", last, false);
+
+	while (r != -1) {
+		while ((r = next_name(path, last, next, true)) == 1) {
+			if (show(next) == -1)
+				return -1;
+			memcpy(last, next, sizeof(last));
+		}
+		nanosleep(&pause, NULL);
+	}
+	return -1;
+}
+
+#endif
+
+int
+command_watch(struct config *cfg, const struct arguments *a)
+{
+	size_t size = strlen(cfg->spool) + sizeof("/new");
+	char *path = malloc(size);
+
+	if (path == NULL) {
+		warn("memory");
+		return 1;
+	}
+	snprintf(path, size, "%s/new", cfg->spool);
+	w.json = a->flag['o'] != NULL;
+	w.colour = !w.json && is_terminal(STDOUT_FILENO) &&
+	    getenv("NO_COLOR") == NULL;
+	w.dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (w.dir == -1)
+		warn("%s", path);
+	else {
+		if (is_terminal(STDERR_FILENO))
+			warnx("waiting for deliveries in %s", path);
+		follow(path);
+		close(w.dir);
+	}
+	free(path);
+	return 1;
+}
