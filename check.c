@@ -129,6 +129,24 @@ check_keys(struct config *cfg)
 		    "if the log has result=unauthorized", k->n, k->shortest);
 }
 
+static void
+check_clock(const char *spool)
+{
+	time_t now = time(NULL);
+	struct stat st;
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/new", spool);
+	if (now < YEAR_2025)
+		say(FAIL, "clock", "it is before 2025: set it, names and "
+		    "archive depend on it");
+	else if (stat(path, &st) == 0 && st.st_mtime > now + DAY_SECONDS)
+		say(FAIL, "clock", "deliveries came later than now: set it, "
+		    "it was put back");
+	else
+		say(OK, "clock", "%lld", (long long)now);
+}
+
 /* The spool */
 
 static void
@@ -186,28 +204,29 @@ say_fault(const char *what, const char *path, const char *step)
 static void
 check_space(const struct spool *sp)
 {
-	struct statvfs vfs;
-	uint64_t free;
+	struct statvfs vfs = { 0 };
+	uint64_t free, inodes;
 
-	if (fstatvfs(sp->new, &vfs) == -1) {
-		say_fault("space", sp->path, "statvfs");
-		return;
-	}
+	fstatvfs(sp->new, &vfs);
 	free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
-	if (vfs.f_flag & ST_RDONLY)
-		say(FAIL, "space", "%s is mounted read-only: mount it "
-		    "read-write", sp->path);
-	else if (free < sp->min_free)
-		say(FAIL, "space", "%" PRIu64 "M free in %s, below MIN_FREE, "
-		    "%" PRIu64 "M: remove files there, or enlarge it",
-		    free >> 20, sp->path, sp->min_free >> 20);
-	else if (vfs.f_files > 0 && vfs.f_favail == 0)
-		say(FAIL, "space", "%s has no free inode: remove files there, "
-		    "or make it with more", sp->path);
+	inodes = vfs.f_favail;
+	if (sp->low != NULL)
+		say(FAIL, "space", "%s, %" PRIu64 "M and %" PRIu64 " inodes "
+		    "free: %s: %s", sp->path, free >> 20, inodes, sp->low,
+		    vfs.f_flag & ST_RDONLY ? "mount it read-write" :
+		    "remove files there, or enlarge it");
 	else
-		say(free < 2 * sp->min_free ? NOTE : OK, "space", "%" PRIu64
-		    "M free, %" PRIu64 " inodes", free >> 20,
-		    (uint64_t)vfs.f_favail);
+		say(free / 2 < sp->min_free ? NOTE : OK, "space", "%" PRIu64
+		    "M and %" PRIu64 " inodes free", free >> 20, inodes);
+}
+
+/* As the receiver does, for good. */
+static void
+check_sandbox(const struct spool *sp, const char *secret_file)
+{
+	const char *why = sandbox_enter(sp->dir, sp->path, secret_file);
+
+	say(why == NULL ? OK : NOTE, "sandbox", "%s", why == NULL ? "on" : why);
 }
 
 static bool
@@ -265,28 +284,9 @@ check_spool(const struct config *cfg)
 		    (long)st.st_gid, sp.own_fs ? "a file system of its own" :
 		    "part of a file system");
 	check_space(&sp);
-	if (!sp.low)
+	check_sandbox(&sp, cfg->secret_file);
+	if (sp.low == NULL)
 		check_delivery(&sp);
-}
-
-/* The rest */
-
-static void
-check_clock(const char *spool)
-{
-	time_t now = time(NULL);
-	struct stat st;
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/new", spool);
-	if (now < YEAR_2025)
-		say(FAIL, "clock", "it is before 2025: set it, names and "
-		    "archive depend on it");
-	else if (stat(path, &st) == 0 && st.st_mtime > now + DAY_SECONDS)
-		say(FAIL, "clock", "deliveries came later than now: set it, "
-		    "it was put back");
-	else
-		say(OK, "clock", "%lld", (long long)now);
 }
 
 int
@@ -296,11 +296,10 @@ command_check(struct config *cfg, const struct arguments *a)
 	check_user();
 	config_each(say_variable);
 	check_keys(cfg);
-	if (cfg->error[0] == '\0')
-		check_spool(cfg);
 	check_clock(cfg->spool);
-	say(OK, "sandbox", "none in this version");
 	say(OK, "libraries", "json-c %s, Nettle %d.%d", json_c_version(),
 	    nettle_version_major(), nettle_version_minor());
+	if (cfg->error[0] == '\0')
+		check_spool(cfg);
 	return failed;
 }

@@ -351,6 +351,7 @@ struct connection {
 	int held;		/* what came of a request so far, or -1 */
 	struct records records;	/* ... and how far that is */
 	bool ready;		/* to be looked at */
+	bool taken;		/* the caller's, not to be looked at */
 	bool idle;		/* kept, and no request has begun */
 	bool cut, late;		/* there will be no more of it */
 	int64_t since;		/* milliseconds, CLOCK_MONOTONIC */

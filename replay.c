@@ -360,7 +360,7 @@ replay_all(struct replay *rp)
 
 	for (i = 0; i < rp->entries.n && !stop; i++) {
 		replay(rp, &e[i]);
-		if (rp->unflushed < BATCH && i % BATCH != 0)
+		if ((i + 1) % BATCH != 0)
 			continue;
 		if (rp->a->flag['n'] == NULL && flush(rp) == -1)
 			return -1;

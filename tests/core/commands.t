@@ -310,6 +310,21 @@ unlink map { "$spool/new/$_" } files($spool);
 my $got = cgi(spool => $spool, body => $bodies[3]);
 is($got->{json}{status}, 'duplicate', 'a repeat after a replay is a duplicate');
 
+# It counts what is flushed: after the last link comes a flush of new/.
+SKIP: {
+	skip 'needs strace', 2 if system('command -v strace >/dev/null') != 0;
+	unlink map { "$spool/new/$_" } files($spool);
+	my $trace = do {
+		local %ENV = (PATH => $ENV{PATH}, %in);
+		qx(strace -qq -y -e trace=linkat,fsync $PROGRAM replay -a 2>&1);
+	};
+	my @calls = map { /^(linkat|fsync).* = 0$/ ? $1 : () }
+		split /\n/, $trace;
+	is("@calls", 'linkat linkat linkat linkat linkat linkat fsync',
+		'links, then a flush') or diag($trace);
+	like($trace, qr{^fsync\(\d+<\Q$spool\E/new>\)}m, 'of new/');
+}
+
 # What is no delivery, or can't be read, is told.
 open $fh, '>', "$spool/archive/$day/" . '0' x 64 or die $!;
 close $fh or die $!;
@@ -350,7 +365,7 @@ for (['MAX_BODY', '1X'], ['KEEP_DAYS', '-1'], ['MIN_FREE', 'x'],
 		qr/PROTOCOL_HOOK_$_->[0] .*: correct or remove it/);
 }
 fails('little room', { PROTOCOL_HOOK_MIN_FREE => '16777216G' },
-	qr/space .*M free in \Q$spool\E, below MIN_FREE.*: remove files/);
+	qr/space .*\Q$spool\E, .* below PROTOCOL_HOOK_MIN_FREE: remove files/);
 fails('no spool', { PROTOCOL_HOOK_SPOOL => "$spool-none" },
 	qr/spool .*No such file or directory: install -d .*\Q$spool\E-none$/);
 chmod 0757, $spool;

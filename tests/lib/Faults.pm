@@ -59,7 +59,7 @@ sub calls {
 	my (%seen, @calls, $on);
 	for (split /\n/, $trace) {
 		s/^\d+ +//;
-		last if /^--- SIGTERM/;
+		last if /^--- SIGTERM/ || /\.gcda"/;	# or its coverage
 		my ($name) = /^(\w+)\(/ or next;
 		$seen{$name}++;
 		$on ||= /$marker/;

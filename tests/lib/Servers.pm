@@ -61,7 +61,8 @@ sub adapt {
 	# Where the spool is set, more is set.
 	$text =~ s{^([^\n]*)PROTOCOL_HOOK_SPOOL([^\w/]+)/var/spool/protocol-hook
 		([^\n]*\n)}{
-		$& . join '', map { "$1$_$2$BESIDES{$_}$3" } sort keys %BESIDES
+		$& . join '', map { "$1$_$2$s->{besides}{$_}$3" }
+			sort keys %{ $s->{besides} }
 	}gmex;
 	$text =~ s{(?<![\w.-])/($dirs)\b}{$s->{dir}/$1}g;
 	$text =~ s/\b8080\b/$s->{port}/g;
@@ -162,14 +163,15 @@ sub make_file {
 }
 
 # A started set-up: dir, port, path, spool.  wrapper => a script in place of
-# PROGRAM.
+# PROGRAM; besides => variables other than those of the cases.
 sub start {
 	my ($name, %with) = @_;
 	my $setup = $SETUPS{$name} // die "no set-up $name";
 	my $s = { name => $name, setup => $setup, dir => $setup->{under}
 		? tempdir('hook-XXXXXXXX', DIR => $setup->{under}, CLEANUP => 1)
 		: scratch(),
-		wrapper => $with{wrapper}, sent => {}, unclean => {} };
+		wrapper => $with{wrapper},
+		besides => $with{besides} // \%BESIDES, sent => {}, unclean => {} };
 	$s->{spool} = "$s->{dir}/var/spool/protocol-hook";
 	$s->{port} = free_port();
 	make_system($s);

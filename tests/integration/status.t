@@ -1,0 +1,51 @@
+#!/usr/bin/perl
+# status of a million files: in seconds, with memory that does not grow.
+use strict;
+use warnings;
+use Test::More;
+use JSON::PP ();
+use POSIX ();
+use Time::HiRes qw(time);
+use Hook;
+
+my $million = 1_000_000;
+$ENV{TMPDIR} //= '/dev/shm' if -d -w '/dev/shm';
+my $spool = new_spool();
+mkdir "$spool/$_" or die $! for qw(new rejected archive);
+my @types = qw(message.created message.updated contact.created group.deleted
+	conversation.updated attachment.created);
+my ($n, $made, $file, $stamp) = (0, 0, '');
+while ($n < $million) {
+	# File systems bound how many names a file may have.
+	if ($n % 30000 == 0) {
+		$file = "$spool/rejected/" . ++$made;
+		open my $fh, '>', $file or die $!;
+		close $fh or die $!;
+	}
+	$stamp = POSIX::strftime('%Y%m%dT%H%M%S',
+		gmtime 1_790_000_000 + $n / 1000) if $n % 1000 == 0;
+	my $name = sprintf '%s.%06dZ.%s.id%d.json', $stamp, $n % 1000 * 1000,
+		$types[$n % @types], $n;
+	link $file, "$spool/new/$name" or die $!;
+	$n++;
+}
+
+my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SPOOL => $spool);
+my $began = time;
+# 24 MB: not even 8 bytes a file would fit beside the libraries.
+my $out = do {
+	local %ENV = %env;
+	qx(ulimit -v 24576; exec $PROGRAM status -j);
+};
+my $took = time - $began;
+is($?, 0, 'status, in 24 MB of addresses');
+my $waiting = JSON::PP::decode_json($out)->{waiting_deliveries};
+my $sum = 0;
+$sum += $_ for values %{$waiting};
+is($sum, $million, 'counts all');
+is(scalar keys %{$waiting}, scalar @types, 'by type');
+is(JSON::PP::decode_json($out)->{oldest_waiting_timestamp_seconds},
+	1_790_000_000, 'the oldest');
+cmp_ok($took, '<', 5, 'in less than 5 seconds');
+diag(sprintf 'a million files in %.2f s', $took);
+done_testing();
