@@ -185,26 +185,33 @@ sub stream_messages {
 	my ($cluster, $name) = @_;
 	my $info = api($cluster, "STREAM.INFO.$name") // die 'no stream';
 	my ($next, $last) = @{ $info->{state} }{qw(first_seq last_seq)};
-	my @messages;
+	my ($tries, @messages) = (0);
 	while ($next <= $last) {
 		my $nats = nats($cluster) // die 'no server';
 		my $end = $next + 499 < $last ? $next + 499 : $last;
 		request($nats, "\$JS.API.STREAM.MSG.GET.$name", qq({"seq":$_}))
 			for $next .. $end;
-		my @part;
+		my ($away, @part) = (0);
 		for ($next .. $end) {
 			my $got = message($nats, 20) // die 'no answer';
 			my $json = JSON::PP::decode_json($got->{data});
 			# 10037: no message has that number.
 			my $message = $json->{message};
 			if (!$message) {
-				die $got->{data} if ($json->{error}{err_code}
-					// 0) != 10037;
+				my $error = $json->{error}{err_code} // 0;
+				# 10008: its leader is being elected.
+				$away ||= $error == 10008;
+				die $got->{data} if $error != 10037 && !$away;
 				next;
 			}
 			push @part, { seq => $message->{seq}, headers =>
 				decode_base64($message->{hdrs} // ''),
 				data => decode_base64($message->{data}) };
+		}
+		if ($away) {
+			die 'no leader' if ++$tries > 100;
+			select undef, undef, undef, 0.2;
+			next;
 		}
 		# Answers may come in another order than questions.
 		push @messages, sort { $a->{seq} <=> $b->{seq} } @part;
