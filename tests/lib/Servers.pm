@@ -64,9 +64,9 @@ sub adapt {
 		$& . join '', map { "$1$_$2$s->{besides}{$_}$3" }
 			sort keys %{ $s->{besides} }
 	}gmex;
-	$text =~ s{(?<![\w.-])/($dirs)\b}{$s->{dir}/$1}g;
+	$text =~ s{(?<![\w.])(?<!\w-)/($dirs)\b}{$s->{dir}/$1}g;
 	$text =~ s/\b8080\b/$s->{port}/g;
-	$text =~ s/(?<=prepare |[uU]ser=|chown )protocol-hook\b/$own/g;
+	$text =~ s/(?<=prepare |[uU]ser=|Group=|chown )protocol-hook\b/$own/g;
 	$text =~ s/(?<=-o |-g )protocol-hook\b/$own/g;
 	$text =~ s/(?<=UserGroup )protocol-hook protocol-hook/$own $own/g;
 	if ($own eq 'nobody') {

@@ -121,7 +121,7 @@ our %SETUPS = (
 		[qw(nginx systemd-socket-activate)], root => 1,
 		then => [@SPAWNED]),
 	'fastcgi-nginx-systemd' => setup('FastCGI', 'nginx, systemd units',
-		'systemd/protocol-hook.service', $NGINX,
+		'systemd/protocol-hook.socket', $NGINX,
 		[qw(nginx /lib/systemd/systemd unshare nsenter)], root => 1,
 		under => '/srv',	# /tmp is private
 		before => \&Servers::Systemd::boot,
