@@ -75,7 +75,9 @@ for my $size (1, 3) {
 				my @got = deliver($worker, \@bodies);
 				return @got;
 			});
-			if ($serving && $fault =~ /^error=\w+:when=\d+$/) {
+			# EACCES is what a replaced spool gives: then it ends, for
+			# a new one to be started.
+			if ($serving && $fault =~ /^error=(?!EACCES)\w+:when=\d+$/) {
 				my ($more) = fresh_bodies(1);
 				my ($got) = deliver($worker, [$more]);
 				push @why, 'the worker does not live on'
