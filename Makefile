@@ -51,7 +51,7 @@ MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka check-nats \
-	check-postgresql servers-matrix torture torture-nats soak fuzz bench \
+	check-postgresql check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
 	bench-cgi bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
@@ -91,6 +91,36 @@ build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
 
+# To be run under valgrind, for the tests.
+build/constant-time: tests/constant-time.c build/verify.o build/util.o
+	$(COMPILE) -o $@ $^ $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+# The core tests in a copy that is built with sanitizers.  A process that can't
+# be looked at, as ours, can't be looked at for leaks: tests/integration/leaks.t
+# does that.
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
+	-fsanitize=address,undefined
+
+check-asan:
+	$(NEED) build check
+	sh scripts/copy build/asan
+	ASAN_OPTIONS=detect_leaks=0 $(MAKE) -C build/asan run-core-asan
+
+all-asan run-core-asan: %-asan:
+	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
+
+# What no test comes by.  The sandbox would keep gcov from writing what it
+# counted, and the calls that a trace shows would be others.
+COVERAGE = -O0 -g --coverage -DNO_SANDBOX
+COVERAGE_TESTS = $(filter-out tests/core/order.t,$(CORE_TESTS)) \
+	tests/faults/cgi.t tests/faults/alloc.t
+
+coverage:
+	$(NEED) build check
+	sh scripts/copy build/coverage
+	find build/coverage -name '*.gcda' -exec rm {} +
+	$(MAKE) -C build/coverage CC=gcc CFLAGS='$(COVERAGE)' run-coverage
+
 # Targets of libFuzzer, whose corpora grow in build/corpus.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 FUZZ_COMPILE = clang $(HOOK_CPPFLAGS) -std=c11 $(WARNINGS) -g -O1 \
@@ -115,6 +145,15 @@ build/fuzz/read: tests/fuzz/strict/read.c build/fuzz/json.o build/fuzz/events.o 
 
 FUZZ_BUILT = $(FUZZ_TARGETS:%=build/fuzz/%) build/fuzz/read
 
+# The targets without the fuzzer.
+build/seeds/%-seeds: tests/fuzz/%.c tests/fuzz/seeds/main.c $(ROOMS)
+	@mkdir -p build/seeds
+	$(COMPILE) -o $@ $(filter-out $(if $(filter \
+	    fastcgi,$*),build/gateway.o),$^) $(HOOK_LDFLAGS) $(LDFLAGS) \
+	    $(HOOK_LIBS)
+
+SEEDED = $(FUZZ_TARGETS:%=build/seeds/%-seeds)
+
 fuzz:
 	$(NEED) build fuzz
 	$(MAKE) $(FUZZ_BUILT)
@@ -133,8 +172,10 @@ check:
 	$(MAKE) run-core
 
 check-all:
-	$(NEED) build check check-all fuzz consume nats kafka postgresql
+	$(NEED) build check check-all fuzz valgrind consume nats kafka \
+	    postgresql
 	$(MAKE) run-all
+	$(MAKE) check-asan
 
 # Every web server, and the page that says what came of it.
 servers-matrix:
@@ -159,8 +200,12 @@ CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
-TESTED = all $(UNIT_TESTS) build/quick/protocol-hook build/poll/protocol-hook \
-	build/shim.so
+TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
+	build/poll/protocol-hook build/shim.so
+
+run-coverage: $(TESTED)
+	-prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS)
+	perl scripts/coverage -v $(SOURCES)
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)
@@ -188,7 +233,8 @@ lint:
 	$(MAKE) run-lint
 
 # Never timed tests: what these print is for people.
-BENCH = $(patsubst %,build/bench/%,load bare noop hello hello-static spawn)
+BENCH = $(patsubst %,build/bench/%,load bare noop fill hello hello-static \
+	spawn)
 
 build/bench/%: bench/%.c bench/body.c bench/bench.h build/flags
 	@mkdir -p build/bench
@@ -230,7 +276,7 @@ run-lint:
 	    $(SOURCES)
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
 	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
-	cd man && mandoc -Tlint -Wstyle *.[1-9]
+	cd man && mandoc -Tlint -Wstyle *.[1-9] ../examples/nats/*.8
 	shellcheck $(SCRIPTS)
 
 # Made from usage, so that they know what the program knows.

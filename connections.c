@@ -243,7 +243,8 @@ find_slot(void)
 	for (c = slots; c < slots + top; c++) {
 		if (c->fd == -1)
 			return c;
-		if (!c->ready && (oldest == NULL || c->since < oldest->since))
+		if (!c->ready && !c->taken &&
+		    (oldest == NULL || c->since < oldest->since))
 			oldest = c;
 	}
 	return top < nslots ? &slots[top] : oldest;
@@ -281,7 +282,7 @@ time_left(void)
 	for (c = slots; c < slots + top; c++) {
 		if (c->ready)
 			return 0;
-		if (c->fd == -1 || c->idle)
+		if (c->fd == -1 || c->idle || c->taken)
 			continue;
 		end_of = c->since + REQUEST_SECONDS * 1000;
 		if (end_of <= now)
@@ -312,7 +313,8 @@ connections_wait(int64_t most)
 	    .events = POLLIN };
 	/* A free slot's descriptor is -1, which poll passes over. */
 	for (c = slots; c < slots + top; c++)
-		fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
+		fds[n++] = (struct pollfd){ .fd = c->taken ? -1 : c->fd,
+		    .events = POLLIN };
 	if (ppoll(fds, n, left == -1 ? NULL : &ts, NULL) > 0) {
 		for (c = slots, n = 2; c < slots + top; c++)
 			c->ready |= fds[n++].revents != 0;
@@ -394,8 +396,11 @@ connections_next(void)
 			end(c);
 			continue;
 		case WHOLE:
-			if (c->held == -1 || lseek(c->held, 0, SEEK_SET) == 0)
+			if (c->held == -1 ||
+			    lseek(c->held, 0, SEEK_SET) == 0) {
+				c->taken = true;
 				return c;
+			}
 			end(c);
 		}
 	}
@@ -413,6 +418,7 @@ connection_done(struct connection *c, bool keep)
 		close(c->held);
 	c->held = -1;
 	memset(&c->records, 0, sizeof(c->records));
+	c->taken = false;
 	c->idle = true;
 	c->since = milliseconds();
 }

@@ -12,6 +12,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -554,7 +557,7 @@ check_confined(struct receiver *rv)
 
 	check(rv);
 	if (rv->confined) {
-		if (rv->fault != NULL && rv->fault_errno == EACCES)
+		if (rv->spool.dir == -1 && rv->fault_errno == EACCES)
 			stop = 1;
 	} else if (rv->fault == NULL) {
 		why = sandbox_enter(rv->spool.dir, rv->cfg->spool,
@@ -623,6 +626,18 @@ serve_group(struct receiver *rv, bool log_to_server)
 		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
 }
 
+/*
+ * libfcgi allocates 17 KB for each request; what a group has freed would be
+ * given back to the system, and faulted in again page by page for the next.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_TRIM_THRESHOLD, GROUP_MAX * 64 * 1024);
+#endif
+}
+
 int
 gateway_fastcgi(struct config *cfg, int listener)
 {
@@ -635,6 +650,7 @@ gateway_fastcgi(struct config *cfg, int listener)
 		perror("protocol-hook");
 		return 1;
 	}
+	keep_memory();
 	open_receiver(&rv, cfg);
 	check_confined(&rv);	/* and make what the spool lacks */
 	while (!stop || connections_busy()) {

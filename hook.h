@@ -71,7 +71,7 @@ int dir_each(int at, const char *name, each_name *, void *arg);
 struct keys {
 	unsigned int n;
 	size_t shortest;	/* bytes of the shortest key */
-	bool odd;		/* one begins or ends with space or a quote */
+	unsigned int odd;	/* one begins or ends with space or a quote */
 	struct hmac_sha256_ctx hmac[KEYS_MAX];
 };
 
@@ -351,6 +351,7 @@ struct connection {
 	int held;		/* what came of a request so far, or -1 */
 	struct records records;	/* ... and how far that is */
 	bool ready;		/* to be looked at */
+	bool taken;		/* the caller's, not to be looked at */
 	bool idle;		/* kept, and no request has begun */
 	bool cut, late;		/* there will be no more of it */
 	int64_t since;		/* milliseconds, CLOCK_MONOTONIC */

@@ -95,7 +95,8 @@ now_ms(void)
 static void
 note(struct forwarder *f, uint64_t number, enum kind kind, int code)
 {
-	struct note n = { .number = number, .kind = kind, .code = code };
+	struct note n = { .number = number, .kind = (int32_t)kind,
+	    .code = code };
 	ssize_t wrote;
 
 	do

@@ -19,7 +19,8 @@ sub deliver {
 	my $got = post($worker, $body) // { status => 'none' };
 	is($got->{status}, $status, "$name: $status");
 	push @stored, $body if $got->{status} eq '200';
-	like(slurp($worker->{log}), qr/status=$status .*reason=.*$reason/,
+	ok(wait_for(sub { slurp($worker->{log})
+		=~ /status=$status .*reason=.*(?:$reason)/ }, 5),
 		"$name: the log says $reason") if $reason;
 	ok($got->{header}{'retry-after'}, "$name: Retry-After")
 		if $status == 503;

@@ -23,6 +23,8 @@ static const char *value[VARIABLES];	/* or NULL */
 static char *env[VARIABLES + 1];
 static char key_file[32];
 
+__extension__ typedef unsigned __int128 wide;
+
 extern char **environ;
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -61,7 +63,7 @@ set_variables(const uint8_t *data, size_t size)
 static bool
 is_size(const char *s, const char *suffixes, uint64_t *out)
 {
-	unsigned __int128 n = 0;
+	wide n = 0;
 	const char *p, *suffix;
 
 	for (p = s; *p >= '0' && *p <= '9'; p++) {

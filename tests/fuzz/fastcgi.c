@@ -105,7 +105,7 @@ open_door(void)
 static void
 turn(void)
 {
-	connections_wait();
+	connections_wait(-1);
 	serve_group(&receiver, true);
 }
 

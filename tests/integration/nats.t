@@ -29,6 +29,7 @@ my (%started, $nginx);
 
 sub start {
 	my ($log, $env, @command) = @_;
+	open my $made, '>>', $log or die $!;
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<', '/dev/null' or die $!;
@@ -135,6 +136,48 @@ is(end($waiting, 'TERM', 4), 0, 'SIGTERM: ends');
 is(end($pid, 'TERM', 4), 0, 'SIGTERM: the other, too');
 reap($worker);
 
+# TLS and a password; a server without a stream tells that it was reached.
+SKIP: {
+	skip 'needs openssl', 4 if system("openssl req -x509 -newkey rsa:2048 -nodes "
+		. "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
+		. "-keyout $dir/key.pem -out $dir/cert.pem 2>/dev/null") != 0;
+	my $port = free_port();
+	open my $conf, '>', "$dir/tls.conf" or die $!;
+	print {$conf} <<END;
+listen: 127.0.0.1:$port
+tls { cert_file: $dir/cert.pem, key_file: $dir/key.pem }
+authorization { user: hook, password: canary-6fd1 }
+END
+	close $conf;
+	my $server = { conf => "$dir/tls.conf" };
+	server_start($server);
+	wait_for(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		PeerPort => $port) });
+	my $secure = new_spool();
+	cgi(spool => $secure, body => $EXAMPLE);
+	my %env = (NATS_URL => "tls://localhost:$port", NATS_USER => 'hook',
+		NATS_PASSWORD => 'canary-6fd1', NATS_CA => "$dir/cert.pem");
+	my $says = sub {
+		my ($what, %other) = @_;
+		my $log = scratch() . '/log';
+		my $pid = start($log, { %env, %other }, $FORWARDER, $secure, 'x');
+		my $said = wait_for(sub { slurp($log) =~ $what }, 60);
+		end($pid, 'TERM');
+		unlike(slurp($log), qr/canary/, 'no password in the log');
+		return $said;
+	};
+	ok($says->(qr/no stream answers/), 'TLS and a password');
+	# libnats gives up if it reads the reason before the server hangs up.
+	ok($says->(qr/refused for good|not yet connected/, NATS_PASSWORD => 'no'),
+		'a wrong password: not connected');
+	system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "
+		. "/CN=localhost -keyout $dir/k -out $dir/other.pem 2>/dev/null");
+	ok($says->(qr/not yet connected/, NATS_CA => "$dir/other.pem"),
+		'a certificate of somebody else: not connected');
+	is_deeply([content($secure, 'new')], [$EXAMPLE], 'and the file waits');
+	server_kill($server, 'KILL');
+}
+
 # The whole chain: clients, nginx, two receivers, two spools, two forwarders.
 my @spools = (new_spool(), new_spool());
 my @workers = map { worker(spool => $_) } @spools;
@@ -234,14 +277,18 @@ my %kills = map { $_ => 0 } qw(forwarder leader follower all);
 my @plan = ([0.10, 'leader'], [0.30, 'follower'], [0.50, 'all'],
 	[0.70, 'leader'], [0.85, 'all']);
 my @both;
+
+sub kill_forwarder {
+	my $which = int rand 2;
+	end($forwarders[$which], 'KILL');
+	$forwarders[$which] = forward($spools[$which], 'hook');
+	$kills{forwarder}++;
+	return;
+}
+
 while (1) {
 	my $part = (-s $progress // 0) / $DELIVERIES;
-	for (0, 1) {
-		next if rand() < 0.5;
-		end($forwarders[$_], 'KILL');
-		$forwarders[$_] = forward($spools[$_], 'hook');
-		$kills{forwarder}++;
-	}
+	kill_forwarder();
 	# The same delivery to both.
 	push @both, my $body = event();
 	for (@workers) {
@@ -260,10 +307,10 @@ while (1) {
 		sleep 0.3;
 		server_start($_) for @victims;
 		$kills{$what}++;
-		leader($cluster, 'hook');
+		leader($cluster, 'hook', \&kill_forwarder);
 	}
 	last if $part >= 1 && !@plan;
-	sleep rand 0.5;
+	sleep rand 0.3;
 }
 is_deeply([map { end($_, undef, 300) } @clients], [0, 0, 0, 0],
 	"$DELIVERIES deliveries acknowledged");
@@ -283,20 +330,32 @@ for (stream_messages($cluster, 'hook')) {
 }
 note scalar(@both), ' were delivered to both receivers';
 is(scalar(keys %got), scalar(keys %sent), 'as many messages as deliveries');
-is(scalar(grep { !$got{$_} } keys %sent), 0, 'none is lost');
+is(scalar(grep { !$got{$_} } keys %sent), 0, 'none is lost') or lost();
 is(scalar(grep { $_ > 1 } values %got), 0, 'none is there twice');
 is($wrong // 0, 0, 'byte for byte');
 end($_, 'TERM') for @forwarders;
 is(scalar(map { files($_, 'failed') } @spools), 0, 'none was set aside');
 
-# Messages a second that CODE puts into a new stream of N.
+# Where it may have gone: what the servers say of the stream.
+sub lost {
+	diag JSON::PP->new->canonical->encode(api($cluster, 'STREAM.INFO.hook')
+		// {});
+	for my $server (@{ $cluster->{servers} }) {
+		diag "$server->{name}: $_" for grep { /\[(?:WRN|ERR)\]/ }
+			split /\n/, slurp("$dir/$server->{name}.log");
+	}
+	return;
+}
+
+# Messages a second that CODE puts into a new stream of N; it may know better,
+# without the time to start.
 sub rate_of {
 	my ($name, $n, $code) = @_;
 	create_stream($cluster, $name);
 	leader($cluster, $name);
 	my $began = time;
-	$code->();
-	my $rate = $n / (time - $began);
+	my $told = $code->();
+	my $rate = $told || $n / (time - $began);
 	is(api($cluster, "STREAM.INFO.$name")->{state}{messages}, $n,
 		"$name: all in the stream");
 	api($cluster, "STREAM.DELETE.$name");
@@ -322,20 +381,24 @@ SKIP: {
 		}
 		my %rate;
 		$rate{memory} = rate_of('memory', $n, sub {
-			system("NATS_URL=$URL build/nats-memory $full/new memory "
-				. '256 >/dev/null') == 0 or die 'nats-memory' });
+			my $told = `NATS_URL=$URL build/nats-memory $full/new memory 256`;
+			$? == 0 or die 'nats-memory';
+			$told + 0 });
 		$rate{spool} = rate_of('spool', $n, sub {
-			end(forward($full, 'spool', '-1'), undef, 120) });
+			end(forward($full, 'spool', '-1'), undef, 120);
+			0 });
 		is(scalar(files($full)), 0, 'all forwarded');
 		push @rates, sprintf '%.0f/%.0f', @rate{qw(spool memory)};
 		for (qw(spool memory)) {
 			$best{$_} = $rate{$_} if $rate{$_} > ($best{$_} // 0);
 		}
-		last if $round > 2 && $best{spool} >= 0.7 * $best{memory};
+		last if !$ENV{DELIVERIES} ||
+			($round > 2 && $best{spool} >= 0.7 * $best{memory});
 	}
 	diag "forwarder/from memory, a second: @rates";
+	# A rate is no test of what is right, and machines are noisy.
 	cmp_ok($best{spool}, '>=', 0.7 * $best{memory},
-		'at least 0.7 of publishing from memory');
+		'at least 0.7 of publishing from memory') if $ENV{DELIVERIES};
 }
 end($nginx, 'QUIT');
 reap($_) for @workers;

@@ -146,7 +146,7 @@ sub api {
 	my ($cluster, $call, $data) = @_;
 	my $nats = nats($cluster) or return;
 	request($nats, "\$JS.API.$call", $data ? JSON::PP::encode_json($data) : '');
-	my $message = message($nats, 3) or return;
+	my $message = message($nats, 1) or return;
 	return if $message->{headers} =~ / 503/;
 	return JSON::PP::decode_json($message->{data});
 }
@@ -164,11 +164,12 @@ sub create_stream {
 	return;
 }
 
-# The server that leads a stream now.
+# The server that leads a stream now; CODE is called while there is none.
 sub leader {
-	my ($cluster, $name) = @_;
+	my ($cluster, $name, $code) = @_;
 	my $found;
 	wait_for(sub {
+		$code->() if $code;
 		my $info = api($cluster, "STREAM.INFO.$name");
 		my $leader = $info->{cluster}{leader} // '';
 		($found) = grep { $_->{name} eq $leader && $_->{pid} }
@@ -184,20 +185,33 @@ sub stream_messages {
 	my ($cluster, $name) = @_;
 	my $info = api($cluster, "STREAM.INFO.$name") // die 'no stream';
 	my ($next, $last) = @{ $info->{state} }{qw(first_seq last_seq)};
-	my @messages;
+	my ($tries, @messages) = (0);
 	while ($next <= $last) {
 		my $nats = nats($cluster) // die 'no server';
 		my $end = $next + 499 < $last ? $next + 499 : $last;
 		request($nats, "\$JS.API.STREAM.MSG.GET.$name", qq({"seq":$_}))
 			for $next .. $end;
-		my @part;
+		my ($away, @part) = (0);
 		for ($next .. $end) {
 			my $got = message($nats, 20) // die 'no answer';
 			my $json = JSON::PP::decode_json($got->{data});
-			my $message = $json->{message} or next;
+			# 10037: no message has that number.
+			my $message = $json->{message};
+			if (!$message) {
+				my $error = $json->{error}{err_code} // 0;
+				# 10008: its leader is being elected.
+				$away ||= $error == 10008;
+				die $got->{data} if $error != 10037 && !$away;
+				next;
+			}
 			push @part, { seq => $message->{seq}, headers =>
 				decode_base64($message->{hdrs} // ''),
 				data => decode_base64($message->{data}) };
+		}
+		if ($away) {
+			die 'no leader' if ++$tries > 100;
+			select undef, undef, undef, 0.2;
+			next;
 		}
 		# Answers may come in another order than questions.
 		push @messages, sort { $a->{seq} <=> $b->{seq} } @part;

@@ -11,13 +11,11 @@ use Test::More;
 
 my %COMMAND = (
 	'mini-httpd' => 'mini_httpd -D -h 127.0.0.1 -p PORT -d DIR -c cgi-bin/*',
-	'Merecat' => 'merecat -n -f DIR/merecat.conf -p PORT -P DIR/pid DIR',
 	'Python\'s CGIHTTPRequestHandler' =>
 		'python3 -m http.server --cgi -b 127.0.0.1 -d DIR PORT',
 	'webfs' => 'webfsd -F -4 -i 127.0.0.1 -p PORT -r DIR -x /cgi-bin',
 );
 my %EXPECTED = (
-	'Merecat' => qr/^401 Unauthorized$/,
 	# It closes the connection before it has passed the answer on.
 	'mini-httpd' => qr/^(?:401 Unauthorized|no answer)$/,
 	# It answers before it runs anything: the sender is told a lie.
@@ -48,9 +46,6 @@ END
 	# Python becomes nobody when root runs it.
 	chmod 0770, "$dir/spool";
 	chown +(getpwnam 'nobody')[2, 3], "$dir/spool" if $> == 0;
-	Servers::make_file("$dir/merecat.conf",
-		"hostname = 127.0.0.1\ncgi \"/cgi-bin/*\" {\n" .
-		"\tenabled = true\n}\n");
 	return $dir;
 }
 

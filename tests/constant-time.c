@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Under valgrind: keys are secret, which is to say undefined.  memcheck then
+ * reports each branch and each index that depends on the HMAC states, on
+ * the digest that was expected or on how it compares; only the answer itself,
+ * which the sender may know, is declared to be defined.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include <valgrind/memcheck.h>
+
+#include "hook.h"
+
+#define BODY	"{\"id\":\"1\",\"type\":\"message.created\",\"payload\":{}}"
+
+static unsigned int
+answer(struct keys *keys, const uint8_t signature[DIGEST_SIZE])
+{
+	unsigned int which, undefined;
+
+	which = keys_verify(keys, signature, (const uint8_t *)BODY,
+	    sizeof(BODY) - 1);
+	/* Or else nothing here was watched. */
+	VALGRIND_GET_VBITS(&which, &undefined, sizeof(which));
+	if (undefined == 0)
+		printf("it was not secret\n");
+	VALGRIND_MAKE_MEM_DEFINED(&which, sizeof(which));
+	return which;
+}
+
+/* The signature of BODY under KEY, which anybody may know. */
+static void
+sign(uint8_t signature[DIGEST_SIZE], const char *key, size_t len)
+{
+	struct hmac_sha256_ctx ctx;
+
+	hmac_sha256_set_key(&ctx, len, (const uint8_t *)key);
+	hmac_sha256_update(&ctx, sizeof(BODY) - 1, (const uint8_t *)BODY);
+	hmac_sha256_digest(&ctx, DIGEST_SIZE, signature);
+	VALGRIND_MAKE_MEM_DEFINED(signature, DIGEST_SIZE);
+}
+
+static void
+try_key(size_t len)
+{
+	char key[200], other[] = "the key before it";
+	uint8_t signature[DIGEST_SIZE];
+	struct keys keys = { 0 };
+	size_t i;
+
+	memset(key, 'k', sizeof(key));
+	sign(signature, key, len);
+	VALGRIND_MAKE_MEM_UNDEFINED(key, len);
+	VALGRIND_MAKE_MEM_UNDEFINED(other, sizeof(other));
+	keys_add(&keys, key, len);
+	keys_add(&keys, other, sizeof(other) - 1);
+	printf("right: %u\n", answer(&keys, signature));
+	for (i = 0; i < DIGEST_SIZE; i += DIGEST_SIZE - 1) {
+		signature[i] ^= 1;
+		printf("wrong: %u\n", answer(&keys, signature));
+		signature[i] ^= 1;
+	}
+}
+
+int
+main(void)
+{
+	/* Below and above the block of SHA-256, above which a key is hashed. */
+	try_key(15);
+	try_key(64);
+	try_key(200);
+	return RUNNING_ON_VALGRIND ? 0 : 1;
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/perl
+# The seeds of each fuzz target, among them all that was ever found, without the
+# fuzzer.
+use strict;
+use warnings;
+use Test::More;
+
+my @programs = glob 'build/seeds/*-seeds';
+plan skip_all => 'none was built: make check' if !@programs;
+for my $program (@programs) {
+	my ($name) = $program =~ m{(\w+)-seeds$};
+	my @seeds = glob "tests/fuzz/corpus/$name/*";
+	cmp_ok(scalar @seeds, '>', 20, "$name: seeds");
+	my $said = qx($program @seeds 2>&1);
+	is($?, 0, "$name: each is taken rightly") or diag($said);
+}
+done_testing();
