@@ -25,9 +25,11 @@ sub watch {
 }
 
 # It is ready when a probe is seen.
+my $probes = 0;
+
 sub watch_ready {
 	return wait_for(sub {
-		cgi(spool => $spool, body => event(id => 'probe'));
+		cgi(spool => $spool, body => event(id => 'probe' . ++$probes));
 		select undef, undef, undef, 0.1;
 		slurp("$dir/watched") =~ /probe/ });
 }
