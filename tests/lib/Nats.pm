@@ -15,7 +15,7 @@ use Hook qw(slurp wait_for);
 our @EXPORT = qw(cluster_start server_start server_kill cluster_url nats api
 	create_stream leader stream_messages free_port);
 
-my @clusters;
+my %running;
 
 # Nobody listens there just now.
 sub free_port {
@@ -48,7 +48,6 @@ END
 		print {$conf} $with{lines} // '';
 		close $conf;
 	}
-	push @clusters, $cluster;
 	server_start($_) for @servers;
 	return $cluster;
 }
@@ -64,6 +63,7 @@ sub server_start {
 			or POSIX::_exit(127);
 	}
 	$server->{pid} = $pid;
+	$running{$pid} = $$;
 	return;
 }
 
@@ -71,16 +71,16 @@ sub server_kill {
 	my ($server, $signal) = @_;
 	kill $signal, $server->{pid};
 	waitpid $server->{pid}, 0;
-	delete $server->{pid};
+	delete $running{ delete $server->{pid} };
 	return;
 }
 
 END {
 	my $status = $?;
-	for my $cluster (@clusters) {
-		server_kill($_, 'KILL')
-			for grep { $_->{pid} } @{ $cluster->{servers} };
-	}
+	# Not in a child that somebody ended.
+	my @mine = grep { $running{$_} == $$ } keys %running;
+	kill 'KILL', @mine;
+	waitpid $_, 0 for @mine;
 	$? = $status;
 }
 
