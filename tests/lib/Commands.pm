@@ -21,6 +21,7 @@ sub run {
 	my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SECRET => $KEY,
 		PROTOCOL_HOOK_MIN_FREE => 0, %{$with});
 	delete $env{$_} for grep { !defined $env{$_} } keys %env;
+	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
 	my $in = delete $env{in} // '';
 	open my $fh, '>:raw', "$dir/in" or die $!;
 	print {$fh} $in;
