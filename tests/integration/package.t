@@ -14,7 +14,7 @@ for (qw(systemd-nspawn mmdebstrap dpkg-buildpackage lintian)) {
 
 my @packages = qw(systemd-sysv nginx-light lighttpd curl openssl e2fsprogs
 	libfcgi0ldbl libjson-c5 libnettle8);
-my $base = 'build/bookworm.tar';
+my ($base, $new) = qw(build/bookworm.tar build/new.tar);
 
 sub sh {
 	my ($command, $name) = @_;
@@ -31,7 +31,7 @@ if (!-e $base || -M $base > 7) {
 		'/etc/apt/sources.list';
 	my $include = join ',', @packages;
 	sh("mmdebstrap --quiet --variant=minbase --include=$include bookworm "
-		. "$base.new " . ($mirror // '') . " && mv $base.new $base",
+		. "$new " . ($mirror // q()) . " && mv $new $base",
 		'a minimal Debian 12') or BAIL_OUT('no Debian to try it in');
 }
 

@@ -1,0 +1,120 @@
+#!/usr/bin/perl
+# replay: what is chosen, once each, in order, flushed.
+use strict;
+use warnings;
+use Test::More;
+use Digest::SHA qw(sha256_hex);
+use POSIX ();
+use Hook;
+use Commands;
+
+my ($status, $out, $err, $fh);
+my $spool = new_spool();
+my %in = (PROTOCOL_HOOK_SPOOL => $spool);
+my @bodies = map { event(id => "r$_", type => $_ % 2 ? 'message.created'
+	: 'contact.updated') } 1 .. 6;
+my @when = map { 1767225600 + 3600 * $_ } 1 .. 6;	# 2026-01-01
+deliver($spool, $_) for @bodies;
+my ($day) = files($spool, 'archive');
+for (0 .. 5) {
+	my $path = "$spool/archive/$day/" . sha256_hex($bodies[$_]);
+	utime $when[$_], $when[$_], $path or die $!;
+}
+
+sub replayed {
+	my ($name, $want, @args) = @_;
+	unlink map { "$spool/new/$_" } files($spool);
+	($status, $out, $err) = run(\%in, 'replay', '-n', @args);
+	is(scalar files($spool), 0, "$name: -n does nothing");
+	my @shown = $out =~ /^\S+Z \S+ +(r\d) +[0-9a-f]{64}$/mg;
+	is("@shown", "@{$want}", "$name: -n shows it");
+	($status, $out, $err) = run(\%in, 'replay', @args);
+	is($status, @{$want} ? 0 : 1, "$name: exit status");
+	is($out, '', "$name: nothing on standard output");
+	my $n = @{$want};
+	like($err, qr/^replayed $n$/m, "$name: count");
+	my @names = files($spool);
+	is(join(' ', map { /\.(r\d)\.json$/ } @names), "@{$want}",
+		"$name: in new/, in their order");
+	my %body = map { /"id":"(r\d)"/ => $_ } @bodies;
+	is_deeply([content($spool, 'new')], [map { $body{$_} } @{$want}],
+		"$name: their bytes");
+	return @names;
+}
+
+my @all = map { "r$_" } 1 .. 6;
+my @names = replayed('all', \@all, '-a');
+my $today = POSIX::strftime('%Y%m%dT', gmtime);
+like($names[0], qr/^$today/, 'names of the present');
+replayed('a day', \@all, '-d', '2026-01-01');
+replayed('another day', [], '-d', '2026-01-02');
+replayed('since', ['r5', 'r6'], '-s', '2026-01-01T05:00');
+replayed('before', ['r1', 'r2', 'r3', 'r4'], '-b', '2026-01-01T05:00:00Z');
+replayed('between', ['r2', 'r3'], '-s', '2026-01-01T02:00:00', '-b',
+	'2026-01-01T04:00');
+replayed('a type', ['r1', 'r3', 'r5'], '-t', 'message.*');
+replayed('an id', ['r4'], '-i', 'r4');
+replayed('digests', ['r2', 'r6'], map { sha256_hex($bodies[$_]) } 5, 1);
+replayed('all that was said', ['r5'], '-t', 'message.*', '-s',
+	'2026-01-01T04:00', sha256_hex($bodies[4]), sha256_hex($bodies[2]));
+replayed('none', [], '-i', 'r');
+for (['-s', '2026-02-30'], ['-s', 'x'], ['-b', '2026-01-01T'],
+	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['abc'], []) {
+	($status, $out, $err) = run(\%in, 'replay', @{$_});
+	is($status, 2, "replay @{$_}");
+}
+
+# Twice, while the first still waits; and after a reader took one.
+unlink map { "$spool/new/$_" } files($spool);
+run(\%in, 'replay', '-a');
+unlink "$spool/new/" . (files($spool))[2];
+($status, $out, $err) = run(\%in, 'replay', '-a');
+is($status, 0, 'replay again');
+like($err, qr/^replayed 1, still in new\/ 5$/m, 'only what is not there');
+is(scalar files($spool), 6, 'six');
+my %digest = map { sha256_hex($_) => 1 } content($spool, 'new');
+is(scalar keys %digest, 6, 'all different');
+
+# The same bytes in two days of the archive.
+mkdir "$spool/archive/2026-01-01" or die $!;
+my $twice = sha256_hex($bodies[0]);
+link "$spool/archive/$day/$twice", "$spool/archive/2026-01-01/$twice" or die $!;
+replayed('what is in two days', ['r1'], $twice);
+
+# The digest stays: a repeat is still one.
+unlink map { "$spool/new/$_" } files($spool);
+run(\%in, 'replay', '-a');
+unlink map { "$spool/new/$_" } files($spool);
+my $got = cgi(spool => $spool, body => $bodies[3]);
+is($got->{json}{status}, 'duplicate', 'a repeat after a replay is a duplicate');
+
+# It counts what is flushed: after the last link comes a flush of new/.
+SKIP: {
+	skip 'needs strace', 2 if system('command -v strace >/dev/null') != 0;
+	unlink map { "$spool/new/$_" } files($spool);
+	my $trace = do {
+		local %ENV = (PATH => $ENV{PATH}, %in);
+		qx(strace -qq -y -e trace=linkat,fsync $PROGRAM replay -a 2>&1);
+	};
+	my @calls = map { /^(linkat|fsync).* = 0$/ ? $1 : () }
+		split /\n/, $trace;
+	is("@calls", 'linkat linkat linkat linkat linkat linkat fsync',
+		'links, then a flush') or diag($trace);
+	like($trace, qr{^fsync\(\d+<\Q$spool\E/new>\)}m, 'of new/');
+}
+
+# What is no delivery, or can't be read, is told.
+open $fh, '>', "$spool/archive/$day/" . '0' x 64 or die $!;
+close $fh or die $!;
+($status, $out, $err) = run(\%in, 'replay', '0' x 64);
+is($status, 1, 'replay of what is no event');
+like($err, qr/failed 1/, 'says so');
+unlink "$spool/archive/$day/" . '0' x 64;
+open $fh, '>', "$dir/event" or die $!;
+print {$fh} event();
+close $fh or die $!;
+symlink "$dir/event", "$spool/archive/$day/" . '1' x 64 or die $!;
+($status, $out, $err) = run(\%in, 'replay', '-n', '1' x 64);
+is($out, '', 'no link in the archive is followed');
+
+done_testing();

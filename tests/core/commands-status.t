@@ -1,0 +1,109 @@
+#!/usr/bin/perl
+# status: what it counts, in its three forms, and what it refuses to count.
+use strict;
+use warnings;
+use Test::More;
+use JSON::PP ();
+use Hook;
+use Commands;
+
+my ($status, $out, $err, $fh);
+my $spool = new_spool();
+my %in = (PROTOCOL_HOOK_SPOOL => $spool);
+($status, $out, $err) = run(\%in, 'status');
+is($status, 1, 'status of a spool that was never used');
+is($out, '', '... prints nothing');
+like($err, qr{\Q$spool\E/new: No such file}, '... but what is missing');
+deliver($spool, event(type => 'message.created')) for 1 .. 3;
+deliver($spool, event(type => 'group.deleted'));
+deliver($spool, event(type => 'some.thing.new'));
+cgi(spool => $spool, body => '[]');
+open $fh, '>', "$spool/new/foreign" or die $!;
+open $fh, '>', "$spool/new/.hidden" or die $!;
+close $fh or die $!;
+rename((glob "$spool/new/*.group.deleted.*")[0],
+	"$spool/new/20200102T030405.000000Z.group.deleted.x.json");
+my ($day) = files($spool, 'archive');
+my $bytes = 0;
+$bytes += -s "$spool/archive/$day/$_" for files($spool, "archive/$day");
+($status, $out) = run(\%in, 'status', '-j');
+is($status, 0, 'status -j');
+my $json = JSON::PP::decode_json($out);
+is_deeply($json->{waiting_deliveries}, { 'message.created' => 3,
+	'group.deleted' => 1, 'some.thing.new' => 1 }, 'what waits, by type');
+is($json->{oldest_waiting_timestamp_seconds}, 1577934245, 'the oldest');
+cmp_ok(abs($json->{last_arrival_timestamp_seconds} - time), '<', 60,
+	'the last arrival');
+is($json->{rejected_bodies}, 1, 'rejected');
+is($json->{foreign_files}, 1, 'foreign');
+is_deeply($json->{archived}, { $day => { deliveries => 5, bytes => $bytes } },
+	'the archive');
+is($json->{archived_bytes}, $bytes, 'its bytes');
+cmp_ok($json->{spool_free_bytes}, '<=', $json->{spool_size_bytes}, 'room');
+($status, $out) = run(\%in, 'status');
+is($status, 0, 'status');
+like($out, qr/^waiting   5, the oldest for \d+d \d+h$/m, 'waiting');
+like($out, qr/^  message\.created +3$/m, 'by type');
+like($out, qr/^rejected  1$/m, 'rejected');
+like($out, qr/^archived  5, \d+B\n  $day +5 +\d+B$/m, 'archived');
+my %width = map { length() => 1 } grep { /^  \w+\.\w/ } split /\n/, $out;
+is(scalar keys %width, 1, 'columns are in line');
+
+# The text format: families with HELP and TYPE once, and all samples after it.
+($status, $out) = run(\%in, 'status', '-p');
+is($status, 0, 'status -p');
+my (%help, %type, %sample, $family);
+for (split /\n/, $out) {
+	if (/^# HELP (\w+) \S.*\.$/) {
+		ok(!$help{$1}++, "one HELP of $1");
+		$family = $1;
+	} elsif (/^# TYPE (\w+) gauge$/) {
+		ok($1 eq $family && !$type{$1}++, "one TYPE of $1");
+	} elsif (/^(protocol_hook_[a-z_]+)(\{type="[A-Za-z0-9_.-]+"\})? (\d+)$/) {
+		ok($1 eq $family && $type{$1}, "$_: in its family");
+		$sample{ $1 . ($2 // '') } = $3;
+	} else {
+		fail("a line of the format: $_");
+	}
+}
+is(scalar(grep { /_total$/ } keys %type), 0, 'gauges do not end in _total');
+is($sample{'protocol_hook_waiting_deliveries{type="message.created"}'}, 3,
+	'waiting');
+is($sample{'protocol_hook_waiting_deliveries{type="contact.created"}'}, 0,
+	'a type of which none waits');
+is($sample{protocol_hook_rejected_bodies}, 1, 'rejected');
+is($sample{protocol_hook_oldest_waiting_timestamp_seconds}, 1577934245,
+	'the oldest');
+
+# Names that no delivery has must steer neither terminal nor metrics.
+my $odd = new_spool();
+deliver($odd, event());
+open $fh, '>', "$odd/new/20200102T030405.000000Z.a\e[31m\"b.x.json" or die $!;
+open $fh, '>', "$odd/new/20200102T030405.000000Z." . 'a' x 200 . '.x.json'
+	or die $!;
+open $fh, '>', "$odd/new/20200102T03040x.000000Z.a.x.json" or die $!;
+close $fh or die $!;
+($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', $_)
+	and unlike($out, qr/\e|aaaa/, "status $_: odd names") for qw(-j -p);
+like($out, qr/^protocol_hook_foreign_files 3$/m, 'they are foreign');
+
+# More types than are counted apart.
+deliver($odd, event(type => "t$_")) for 1 .. 20;
+($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-j');
+is(JSON::PP::decode_json($out)->{waiting_deliveries}{other}, 4, 'other types');
+
+# Nothing that can't be read is counted as empty.
+for my $sub (qw(new rejected archive)) {
+	rename "$odd/$sub", "$odd/away" or die $!;
+	for my $flag ([], ['-j'], ['-p']) {
+		($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $odd },
+			'status', @{$flag});
+		is($status, 1, "status @{$flag} without $sub/");
+		is($out, '', "status @{$flag} without $sub/: nothing printed");
+	}
+	rename "$odd/away", "$odd/$sub" or die $!;
+}
+is((run({ %in, PROTOCOL_HOOK_KEEP_DAYS => 'x' }, 'status'))[0], 1,
+	'status under a wrong variable');
+
+done_testing();
