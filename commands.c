@@ -103,9 +103,9 @@ usage(FILE *to)
 		    c->operands);
 		fprintf(to, "  %-24s %s\n", synopsis, c->what);
 	}
-	fprintf(to, "\nprotocol-hook COMMAND -h shows a command's flags, -V the "
-	    "version.  Run by a web\nserver, as CGI or FastCGI, it receives "
-	    "webhooks: see protocol-hook(8).\n");
+	fprintf(to, "\nprotocol-hook COMMAND -h shows a command's flags, -V "
+	    "the version.  Run by a web\nserver, as CGI or FastCGI, it "
+	    "receives webhooks: see protocol-hook(8).\n");
 	return flushed(to);
 }
 

@@ -557,7 +557,7 @@ check_confined(struct receiver *rv)
 
 	check(rv);
 	if (rv->confined) {
-		if (rv->fault != NULL && rv->fault_errno == EACCES)
+		if (rv->spool.dir == -1 && rv->fault_errno == EACCES)
 			stop = 1;
 	} else if (rv->fault == NULL) {
 		why = sandbox_enter(rv->spool.dir, rv->cfg->spool,

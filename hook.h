@@ -71,7 +71,7 @@ int dir_each(int at, const char *name, each_name *, void *arg);
 struct keys {
 	unsigned int n;
 	size_t shortest;	/* bytes of the shortest key */
-	bool odd;		/* one begins or ends with space or a quote */
+	unsigned int odd;	/* one begins or ends with space or a quote */
 	struct hmac_sha256_ctx hmac[KEYS_MAX];
 };
 

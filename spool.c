@@ -519,7 +519,11 @@ take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
 {
 	int found = 0;
 
-	if (sp->keep_days > 0 && d->event != NULL &&
+	/* Midnight may have come since the check, while a body came in. */
+	if (time(NULL) / SECONDS_A_DAY != sp->now / SECONDS_A_DAY &&
+	    refresh_days(sp, 0) == -1)
+		fail(d, "list the archive");
+	else if (sp->keep_days > 0 && d->event != NULL &&
 	    (found = archived(sp, d)) == -1)
 		fail(d, "look into the archive");
 	else if (found == 1)

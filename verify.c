@@ -30,11 +30,17 @@
 #define DIGEST(name, ctx, out)	name##_digest(ctx, DIGEST_SIZE, out)
 #endif
 
-/* What a key from Protocol hardly begins or ends with. */
-static bool
+/* What a key from Protocol hardly begins or ends with; without a branch. */
+static unsigned int
 is_odd(char c)
 {
-	return strchr(" \t\r\n\"'", c) != NULL;
+	static const char odd[] = { ' ', '\t', '\r', '\n', '"', '\'' };
+	unsigned int any = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(odd); i++)
+		any |= (unsigned int)memeql_sec(&c, &odd[i], 1);
+	return any;
 }
 
 const char *
@@ -44,7 +50,8 @@ keys_add(struct keys *keys, const char *key, size_t len)
 		return "too many keys";
 	if (keys->n == 0 || len < keys->shortest)
 		keys->shortest = len;
-	keys->odd |= len > 0 && (is_odd(key[0]) || is_odd(key[len - 1]));
+	if (len > 0)
+		keys->odd |= is_odd(key[0]) | is_odd(key[len - 1]);
 	hmac_sha256_set_key(&keys->hmac[keys->n++], len, (const uint8_t *)key);
 	return NULL;
 }

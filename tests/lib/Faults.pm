@@ -31,8 +31,11 @@ my %errnos = (
 	getdents64 => [qw(EIO)],
 	mmap => [qw(ENOMEM)],
 	brk => [qw(ENOMEM)],
-	accept => [qw(EINTR ECONNABORTED EMFILE ENOBUFS)],
+	accept4 => [qw(EINTR ECONNABORTED EMFILE ENOBUFS)],
+	ppoll => [qw(EINTR ENOMEM)],
 	poll => [qw(EINTR ENOMEM)],
+	statfs => [qw(EIO)],
+	memfd_create => [qw(EMFILE ENOMEM)],
 );
 
 sub errnos { return @{ $errnos{$_[0]} // ['EIO'] } }

@@ -15,7 +15,7 @@ use Hook qw(slurp wait_for);
 our @EXPORT = qw(cluster_start server_start server_kill cluster_url nats api
 	create_stream leader stream_messages free_port);
 
-my @clusters;
+my %running;
 
 # Nobody listens there just now.
 sub free_port {
@@ -48,7 +48,6 @@ END
 		print {$conf} $with{lines} // '';
 		close $conf;
 	}
-	push @clusters, $cluster;
 	server_start($_) for @servers;
 	return $cluster;
 }
@@ -64,6 +63,7 @@ sub server_start {
 			or POSIX::_exit(127);
 	}
 	$server->{pid} = $pid;
+	$running{$pid} = $$;
 	return;
 }
 
@@ -71,16 +71,16 @@ sub server_kill {
 	my ($server, $signal) = @_;
 	kill $signal, $server->{pid};
 	waitpid $server->{pid}, 0;
-	delete $server->{pid};
+	delete $running{ delete $server->{pid} };
 	return;
 }
 
 END {
 	my $status = $?;
-	for my $cluster (@clusters) {
-		server_kill($_, 'KILL')
-			for grep { $_->{pid} } @{ $cluster->{servers} };
-	}
+	# Not in a child that somebody ended.
+	my @mine = grep { $running{$_} == $$ } keys %running;
+	kill 'KILL', @mine;
+	waitpid $_, 0 for @mine;
 	$? = $status;
 }
 
@@ -185,20 +185,33 @@ sub stream_messages {
 	my ($cluster, $name) = @_;
 	my $info = api($cluster, "STREAM.INFO.$name") // die 'no stream';
 	my ($next, $last) = @{ $info->{state} }{qw(first_seq last_seq)};
-	my @messages;
+	my ($tries, @messages) = (0);
 	while ($next <= $last) {
 		my $nats = nats($cluster) // die 'no server';
 		my $end = $next + 499 < $last ? $next + 499 : $last;
 		request($nats, "\$JS.API.STREAM.MSG.GET.$name", qq({"seq":$_}))
 			for $next .. $end;
-		my @part;
+		my ($away, @part) = (0);
 		for ($next .. $end) {
 			my $got = message($nats, 20) // die 'no answer';
 			my $json = JSON::PP::decode_json($got->{data});
-			my $message = $json->{message} or next;
+			# 10037: no message has that number.
+			my $message = $json->{message};
+			if (!$message) {
+				my $error = $json->{error}{err_code} // 0;
+				# 10008: its leader is being elected.
+				$away ||= $error == 10008;
+				die $got->{data} if $error != 10037 && !$away;
+				next;
+			}
 			push @part, { seq => $message->{seq}, headers =>
 				decode_base64($message->{hdrs} // ''),
 				data => decode_base64($message->{data}) };
+		}
+		if ($away) {
+			die 'no leader' if ++$tries > 100;
+			select undef, undef, undef, 0.2;
+			next;
 		}
 		# Answers may come in another order than questions.
 		push @messages, sort { $a->{seq} <=> $b->{seq} } @part;

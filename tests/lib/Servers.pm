@@ -56,7 +56,7 @@ sub adapt {
 	my ($s, $text) = @_;
 	my $own = $s->{setup}{own_user} // $OWN_USER;
 	my $dirs = join '|', qw(usr/local etc/protocol-hook etc/systemd
-		var/spool var/log var/empty run), $s->{setup}{var_www}
+		var/spool var/log run), $s->{setup}{var_www}
 		? () : 'var/www';
 	# Where the spool is set, more is set.
 	$text =~ s{^([^\n]*)PROTOCOL_HOOK_SPOOL([^\w/]+)/var/spool/protocol-hook
@@ -64,9 +64,9 @@ sub adapt {
 		$& . join '', map { "$1$_$2$s->{besides}{$_}$3" }
 			sort keys %{ $s->{besides} }
 	}gmex;
-	$text =~ s{(?<![\w.-])/($dirs)\b}{$s->{dir}/$1}g;
+	$text =~ s{(?<![\w.])(?<!\w-)/($dirs)\b}{$s->{dir}/$1}g;
 	$text =~ s/\b8080\b/$s->{port}/g;
-	$text =~ s/(?<=prepare |[uU]ser=|chown )protocol-hook\b/$own/g;
+	$text =~ s/(?<=prepare |[uU]ser=|Group=|chown )protocol-hook\b/$own/g;
 	$text =~ s/(?<=-o |-g )protocol-hook\b/$own/g;
 	$text =~ s/(?<=UserGroup )protocol-hook protocol-hook/$own $own/g;
 	if ($own eq 'nobody') {
@@ -136,11 +136,11 @@ sub make_system {
 	my ($s) = @_;
 	my $dir = $s->{dir};
 	chmod 0755, $dir or die $!;
-	my @owned = map { "$dir/$_" } qw(run/lighttpd run/apache2 var/log/lighttpd
+	my @owned = map { "$dir/$_" } qw(run/lighttpd var/log/lighttpd
 		var/log/h2o);
 	make_path(@owned, map { "$dir/$_" } qw(usr/local/bin usr/local/lib etc
-		etc/systemd/system tests/data var/spool var/empty var/www
-		var/log/nginx var/log/apache2 var/log/uwsgi var/log/caddy));
+		etc/systemd/system tests/data var/spool var/www/html
+		var/log/nginx var/log/apache2 var/log/caddy));
 	if ($ROOT) {
 		my ($uid, $gid) = (getpwnam $SERVER_USER)[2, 3];
 		chown $uid, $gid, @owned;

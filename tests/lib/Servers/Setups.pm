@@ -59,7 +59,7 @@ my %CIVETWEB = (last_counts('the wrapper is a shell script, and a shell keeps ' 
 my @SPAWNED = ['protocol-hook/pid', 'TERM'];
 my $NGINX = { pid => 'nginx.pid', stop => 'QUIT', reload => 'HUP' };
 my $LIGHTTPD = { pid => 'lighttpd.pid', stop => 'INT', reload => 'USR1' };
-my $APACHE = { pid => 'apache2/protocol-hook.pid', stop => 'WINCH',
+my $APACHE = { pid => 'protocol-hook-apache.pid', stop => 'WINCH',
 	reload => 'USR1' };
 my $UWSGI = { pid => 'uwsgi.pid', stop => 'INT', reload => 'HUP' };
 
@@ -121,7 +121,7 @@ our %SETUPS = (
 		[qw(nginx systemd-socket-activate)], root => 1,
 		then => [@SPAWNED]),
 	'fastcgi-nginx-systemd' => setup('FastCGI', 'nginx, systemd units',
-		'systemd/protocol-hook.service', $NGINX,
+		'systemd/protocol-hook.socket', $NGINX,
 		[qw(nginx /lib/systemd/systemd unshare nsenter)], root => 1,
 		under => '/srv',	# /tmp is private
 		before => \&Servers::Systemd::boot,

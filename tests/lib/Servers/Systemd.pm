@@ -21,10 +21,24 @@ sub make_units {
 	make_path("$dir/var/log/journal");
 }
 
+# As "make install" does; what the test needs besides is in a drop-in.
+sub install_units {
+	my ($s) = @_;
+	my $to = "$s->{dir}/etc/systemd/system";
+	copy("$s->{dir}/examples/systemd/$_", "$to/") or die "$_: $!"
+		for qw(protocol-hook.socket protocol-hook.service);
+	make_path("$to/protocol-hook.service.d");
+	my %env = (%{ $s->{besides} }, PROTOCOL_HOOK_SPOOL => $s->{spool});
+	Servers::make_file("$to/protocol-hook.service.d/test.conf",
+		"[Service]\n" . join '', map { "Environment=$_=$env{$_}\n" }
+		sort keys %env);
+}
+
 sub boot {
 	my ($s) = @_;
 	my $dir = $s->{dir};
 	make_units($dir);
+	install_units($s);
 	my $script = <<"END";
 	mount --make-rprivate /
 	mount -t tmpfs tmpfs /run
