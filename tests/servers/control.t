@@ -11,8 +11,7 @@ Servers::skip_unless_installed($SETUPS{'cgi-lighttpd'});
 plan tests => 4;
 
 # Everything but GET, which tells that the server is up, is answered so.
-my $s = Servers::start('cgi-lighttpd', wrapper => <<'END');
-#!/bin/sh
+my $s = Servers::start('cgi-lighttpd', wrapper => "#!/bin/sh\n" . <<'END');
 [ "$REQUEST_METHOD" != GET ] || exec PROGRAM
 answer=$(PROGRAM)
 printf '%s\n' "$answer" | sed '1,/^.$/d'

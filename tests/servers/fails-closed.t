@@ -37,8 +37,7 @@ sub make_root {
 	chmod 0755, $dir;
 	mkdir "$dir/$_" for qw(cgi-bin spool);
 	copy($PROGRAM, "$dir/program") or die $!;
-	Servers::make_file("$dir/cgi-bin/hook", <<"END");
-#!/bin/sh
+	Servers::make_file("$dir/cgi-bin/hook", "#!/bin/sh\n" . <<"END");
 PROTOCOL_HOOK_SECRET=$KEY PROTOCOL_HOOK_SPOOL=$dir/spool \\
 PROTOCOL_HOOK_MIN_FREE=0 exec $dir/program
 END

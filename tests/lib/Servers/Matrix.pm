@@ -74,7 +74,9 @@ sub update {
 }
 
 sub write_page {
-	my $page = update(slurp($PAGE), matrix(results()));
+	my @results = results();
+	die "not every set-up was run\n" if @results != keys %SETUPS;
+	my $page = update(slurp($PAGE), matrix(@results));
 	open my $fh, '>:raw', $PAGE or die "$PAGE: $!";
 	print $fh $page;
 	close $fh or die "$PAGE: $!";

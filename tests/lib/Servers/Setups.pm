@@ -36,6 +36,8 @@ sub last_counts {
 		'twice-wrong' => ['401 Unauthorized, 0 files; ' .
 		'200 stored, 1 file', $why]);
 }
+my %NO_RELOAD = (reload => ['it has none',
+	'the server can only be stopped and started']);
 my %CADDY = (%EMPTY_BODY, underscore => [
 	qr/^(?:200 stored, 1 file|401 Unauthorized, 0 files)$/,
 	'CGI has one variable for both headers, and now this one, now that ' .
@@ -79,7 +81,7 @@ our %SETUPS = (
 		'apache/cgid.conf', $APACHE, ['apache2']),
 	'cgi-apache-suexec' => setup('CGI', 'Apache, suexec',
 		'apache/suexec.conf', $APACHE,
-		['apache2', '/usr/lib/apache2/suexec', 'unshare'], root => 1,
+		['apache2', '/usr/lib/apache2/suexec', 'unshare'],
 		var_www => 1, own_user => 'nobody', in => \&see_var_www),
 	'cgi-lighttpd' => setup('CGI', 'lighttpd, mod_cgi',
 		'lighttpd/cgi.conf', $LIGHTTPD, ['lighttpd'],
@@ -90,8 +92,8 @@ our %SETUPS = (
 			%NOT_KEPT }),
 	'cgi-busybox' => setup('CGI', 'BusyBox httpd', 'busybox/start',
 		{ pid => 'protocol-hook.pid', stop => 'TERM' }, ['busybox'],
-		reload => sub { },
-		deviations => { %ONE_VARIABLE, %NO_CHUNKS, %NO_CONTINUE,
+		reload => undef,
+		deviations => { %NO_RELOAD, %ONE_VARIABLE, %NO_CHUNKS, %NO_CONTINUE,
 			%NOT_KEPT, last_counts('of a repeated header only the ' .
 			'last arrives') }),
 	'cgi-nginx-fcgiwrap' => setup('CGI', 'nginx, fcgiwrap',
@@ -100,8 +102,8 @@ our %SETUPS = (
 		then => [['fcgiwrap.pid', '-TERM']]),
 	'cgi-civetweb' => setup('CGI', 'CivetWeb', 'civetweb/start',
 		{ pid => 'civetweb.pid', stop => 'TERM' }, ['civetweb'],
-		reload => sub { },
-		deviations => { %ONE_VARIABLE, %CIVETWEB }),
+		reload => undef,
+		deviations => { %NO_RELOAD, %ONE_VARIABLE, %CIVETWEB }),
 	'fastcgi-haproxy' => setup('FastCGI', 'HAProxy',
 		'haproxy/haproxy.cfg', { pid => 'haproxy.pid', stop => 'USR1',
 		reload => 'USR2' }, [qw(haproxy spawn-fcgi)],
@@ -118,11 +120,11 @@ our %SETUPS = (
 		[qw(nginx spawn-fcgi multiwatch)], then => [@SPAWNED]),
 	'fastcgi-nginx-activate' => setup('FastCGI',
 		'nginx, systemd-socket-activate', 'systemd/activate', $NGINX,
-		[qw(nginx systemd-socket-activate)], root => 1,
+		[qw(nginx systemd-socket-activate)],
 		then => [@SPAWNED]),
 	'fastcgi-nginx-systemd' => setup('FastCGI', 'nginx, systemd units',
 		'systemd/protocol-hook.socket', $NGINX,
-		[qw(nginx /lib/systemd/systemd unshare nsenter)], root => 1,
+		[qw(nginx /lib/systemd/systemd unshare nsenter)],
 		under => '/srv',	# /tmp is private
 		before => \&Servers::Systemd::boot,
 		in => \&Servers::Systemd::command,
@@ -154,8 +156,8 @@ our %SETUPS = (
 		deviations => { %CADDY }),
 	'fastcgi-h2o' => setup('FastCGI', 'h2o', 'h2o/h2o.conf',
 		{ pid => 'h2o.pid', stop => 'TERM' }, [qw(h2o spawn-fcgi)],
-		then => [@SPAWNED], reload => sub { },
-		deviations => { %ONE_VARIABLE }),
+		then => [@SPAWNED], reload => undef,
+		deviations => { %NO_RELOAD, %ONE_VARIABLE }),
 );
 
 # suexec runs only what is below /var/www, so this test has one of its own, and
