@@ -4,6 +4,7 @@ package Servers::Setups;
 use strict;
 use warnings;
 use Exporter qw(import);
+use Hook;
 use Servers::Systemd;
 
 our @EXPORT = qw(%SETUPS);
@@ -105,9 +106,9 @@ our %SETUPS = (
 		reload => undef,
 		deviations => { %NO_RELOAD, %ONE_VARIABLE, %CIVETWEB }),
 	'fastcgi-haproxy' => setup('FastCGI', 'HAProxy',
-		'haproxy/haproxy.cfg', { pid => 'haproxy.pid', stop => 'USR1',
-		reload => 'USR2' }, [qw(haproxy spawn-fcgi)],
-		then => [@SPAWNED],
+		'haproxy/haproxy.cfg', { pid => 'haproxy.pid', stop => 'USR1' },
+		[qw(haproxy spawn-fcgi)], then => [@SPAWNED],
+		reload => \&reload_haproxy,
 		deviations => { %EMPTY_BODY, %HAPROXY }),
 	'fastcgi-nginx' => setup('FastCGI', 'nginx, spawn-fcgi',
 		'nginx/fastcgi.conf', $NGINX, [qw(nginx spawn-fcgi)],
@@ -168,6 +169,19 @@ sub see_var_www {
 	return "unshare -m sh -c 'mount --bind $dir/var/www /var/www && " .
 		"mount --bind $dir/var/log/apache2 /var/log/apache2 && " .
 		"$command'";
+}
+
+# Until it is done: what is sent to its master meanwhile may be lost.
+sub reload_haproxy {
+	my ($s) = @_;
+	my $master = Servers::pid_of($s, 'haproxy.pid');
+	my $workers = sub {
+		split ' ', slurp("/proc/$master/task/$master/children") };
+	my %before = map { $_ => 1 } $workers->();
+	kill 'USR2', $master;
+	wait_for(sub { my @now = $workers->(); @now && !grep { $before{$_} }
+		@now }) or die "the reload does not end\n";
+	return;
 }
 
 sub reload_caddy {
