@@ -198,8 +198,7 @@ torture-nats:
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
 # Not yet steady enough to be part of check-all: make check-apart.
-APART_TESTS = tests/integration/nats.t tests/integration/package.t \
-	tests/servers/matrix.t
+APART_TESTS = tests/integration/nats.t
 ALL_TESTS = $(CORE_TESTS) $(filter-out $(APART_TESTS),$(sort $(wildcard \
 	tests/servers/*.t tests/faults/*.t tests/integration/*.t)))
 
