@@ -28,6 +28,8 @@
 #include "hook.h"
 
 #define SLOTS_MAX	1024
+#define SLOT_FDS	3	/* its socket, what it holds, a file being written */
+#define OWN_FDS		24	/* standard streams, listener, spool, and so on */
 #define LOOK_SIZE	65536
 #define OTHERS_MAX	(1 << 20)	/* bytes, parameters above all */
 #define STOP_SECONDS	5
@@ -60,7 +62,9 @@ record_begins(struct records *r)
 	if (r->id == 0 && h->type == FCGI_BEGIN_REQUEST)
 		r->id = id;
 	r->keep = id != 0 && id == r->id;
-	r->mixed |= !r->keep;
+	/* libfcgi takes the padding of these for what follows them. */
+	r->mixed |= !r->keep || (r->padding > 0 &&
+	    (h->type == FCGI_BEGIN_REQUEST || content == 0));
 	if (!r->keep)
 		return;
 	if (h->type == FCGI_STDIN) {
@@ -108,15 +112,30 @@ pairs_read(struct pairs *s, const uint8_t *p, size_t n)
 	return 0;
 }
 
+/* A copy of the header, of a record without padding. */
+static int
+hold_header(const struct records *r, int held)
+{
+	FCGI_Header h = *(const FCGI_Header *)r->header;
+
+	h.paddingLength = 0;
+	return write(held, &h, FCGI_HEADER_LEN) == FCGI_HEADER_LEN ? 0 : -1;
+}
+
 /* PART bytes at P, content or padding, of the record under way. */
 static int
-record_goes_on(struct records *r, const uint8_t *p, size_t part)
+record_goes_on(struct records *r, const uint8_t *p, size_t part, int held)
 {
 	const FCGI_Header *h = (const FCGI_Header *)r->header;
 	size_t content = r->rest - r->padding;
 
-	if (r->rest > r->padding && r->keep && h->type == FCGI_PARAMS &&
-	    pairs_read(&r->pairs, p, part < content ? part : content) == -1)
+	if (content > part)
+		content = part;
+	if (content > 0 && r->keep && h->type == FCGI_PARAMS &&
+	    pairs_read(&r->pairs, p, content) == -1)
+		return -1;
+	if (content > 0 && r->keep && held != -1 &&
+	    write(held, p, content) != (ssize_t)content)
 		return -1;
 	r->rest -= part;
 	if (r->rest < r->padding)
@@ -130,6 +149,8 @@ record_ends(struct records *r)
 	const FCGI_Header *h = (const FCGI_Header *)r->header;
 
 	r->have = 0;
+	if (r->keep && h->type == FCGI_ABORT_REQUEST)
+		return -1;
 	if (r->keep && (h->contentLengthB1 | h->contentLengthB0) == 0) {
 		r->params |= h->type == FCGI_PARAMS;
 		r->whole |= h->type == FCGI_STDIN;
@@ -158,15 +179,11 @@ records_read(struct records *r, const uint8_t *p, size_t n, int held)
 			record_begins(r);
 			if (r->others > OTHERS_MAX)
 				return -1;
-			if (held != -1 && r->keep && write(held, r->header,
-			    FCGI_HEADER_LEN) != FCGI_HEADER_LEN)
+			if (held != -1 && r->keep && hold_header(r, held) == -1)
 				return -1;
 		}
 		part = r->rest < n ? r->rest : n;
-		if (held != -1 && r->keep && part > 0 &&
-		    write(held, p, part) != (ssize_t)part)
-			return -1;
-		if (record_goes_on(r, p, part) == -1 ||
+		if (record_goes_on(r, p, part, held) == -1 ||
 		    (r->rest == 0 && record_ends(r) == -1))
 			return -1;
 		p += part;
@@ -195,7 +212,6 @@ int
 connections_open(int listener, int wake, size_t max_body)
 {
 	struct rlimit limit;
-	rlim_t each = 2;	/* a slot's socket, and what it holds */
 	size_t i;
 
 	listen_fd = listener;
@@ -210,9 +226,9 @@ connections_open(int listener, int wake, size_t max_body)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	nslots = SLOTS_MAX;
-	if (limit.rlim_cur < each * (SLOTS_MAX + GROUP_MAX))
-		nslots = limit.rlim_cur < each * 2 * GROUP_MAX ? GROUP_MAX :
-		    (size_t)(limit.rlim_cur / each) - GROUP_MAX;
+	if (limit.rlim_cur < OWN_FDS + SLOT_FDS * SLOTS_MAX)
+		nslots = limit.rlim_cur < OWN_FDS + SLOT_FDS ? 1 :
+		    (size_t)(limit.rlim_cur - OWN_FDS) / SLOT_FDS;
 	for (i = 0; i < nslots; i++)
 		slots[i].fd = slots[i].held = -1;
 	return 0;

@@ -10,12 +10,14 @@
 #include <sys/resource.h>
 
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "hook.h"
 
-#define DIRECTORY_MAX	4096
+#define DIRECTORY_MAX	PATH_MAX
 
 /* A file that is replaced is another one by the same name: its directory. */
 static const char *
@@ -66,20 +68,31 @@ allow(int ruleset, int directory, uint64_t rights)
 }
 
 static int
-allow_secret(int ruleset, const char *secret_file)
+allow_reading(int ruleset, const char *file)
 {
 	char dir[DIRECTORY_MAX];
 	int fd, r;
 
-	if (secret_file == NULL)
-		return 0;
-	fd = open(directory_of(dir, secret_file),
-	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(directory_of(dir, file), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		return -1;
 	r = allow(ruleset, fd, LANDLOCK_ACCESS_FS_READ_FILE);
 	close(fd);
 	return r;
+}
+
+/* Both where it is named and where a symbolic link leads. */
+static int
+allow_secret(int ruleset, const char *secret_file)
+{
+	char target[DIRECTORY_MAX];
+
+	if (secret_file == NULL)
+		return 0;
+	if (allow_reading(ruleset, secret_file) == -1)
+		return -1;
+	return realpath(secret_file, target) == NULL ? 0 :
+	    allow_reading(ruleset, target);
 }
 
 /* All that the kernel knows to forbid, and the size of what it knows. */

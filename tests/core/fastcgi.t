@@ -132,6 +132,19 @@ fcgi_send($values, fcgi_record(9, fcgi_pairs((FCGI_MPXS_CONNS => '') x 60), 0)
 is((fcgi_recv($values) // {})->{status}, 200,
 	'what overruns a buffer in libfcgi is kept from it');
 
+# Padding where servers put none, and a server that gives a request up.
+my $padded = fcgi_request($text = event());
+$padded =~ s/\A(\x01\x01\0\x01\0\x08)\0(.{9})/$1\x03$2pad/s or die;
+$padded =~ s/(\x01\x04\0\x01\0\0)\0\0/$1\x05\0#####/ or die;
+my $odd = fcgi_connect($worker);
+fcgi_send($odd, $padded);
+is((fcgi_recv($odd) // {})->{status}, 200, 'padding of what is empty');
+is((grep { $_ eq $text } content($spool, 'new')), 1, 'the body is whole');
+$odd = fcgi_connect($worker);
+fcgi_send($odd, substr(fcgi_request(event()), 0, -8) . fcgi_record(2, ''));
+ok(IO::Select->new($odd)->can_read(20) && sysread($odd, my $none, 1) == 0,
+	'FCGI_ABORT_REQUEST: closed');
+
 # A parameter that says it has 2 GB, where there is no memory for that.
 SKIP: {
 	skip 'a sanitizer needs more', 2 if defined $ENV{ASAN_OPTIONS};
@@ -191,6 +204,15 @@ my @crowd = map { fcgi_connect($worker) } 1 .. 200;
 is(post($worker, event())->{status}, 200, 'served beside a crowd of silent ones');
 close $_ for @crowd;
 reap($worker);
+$worker = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
+@crowd = map { fcgi_connect($worker) } 1 .. 50;
+is((post($worker, event()) // {})->{status}, 200,
+	'even with 40 descriptors');
+fcgi_send($_, fcgi_request(event())) for @crowd[30 .. 49];
+is((grep { (fcgi_recv($_, 5) // {})->{status} // 0 == 200 }
+	@crowd[48 .. 49]), 2, 'more at once than it can hold');
+close $_ for @crowd;
+reap($worker);
 
 # Without a standard error, the log goes to the web server.
 for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
@@ -235,6 +257,16 @@ is(by('one'), 200, 'the old one still is');
 set_keys("two\n");
 reload('reloaded');
 is(by('one'), 401, 'the old one is no more');
+my $elsewhere = scratch() . '/keys';
+rename $keys, $elsewhere or die $!;
+symlink $elsewhere, $keys or die $!;
+reap($worker);
+$worker = worker(spool => $spool, env => { PROTOCOL_HOOK_SECRET => undef,
+	PROTOCOL_HOOK_SECRET_FILE => $keys });
+is(by('two'), 200, 'a symbolic link to the file ...');
+set_keys("three\ntwo\n");
+reload('reloaded');
+is(by('three'), 200, '... which SIGHUP follows');
 unlink $keys;
 reload('reload_failed');
 is(by('two'), 200, 'a file that is gone: the keys stay');
