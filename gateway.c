@@ -232,6 +232,19 @@ judge_post(struct receiver *rv, struct request *rq, enum length kind)
 		munmap(body, size);
 }
 
+/* GET: would a delivery be taken now? */
+static void
+judge_readiness(struct receiver *rv, struct request *rq)
+{
+	if (rv->spool.low != NULL)
+		conclude(rq, OUTCOME_UNAVAILABLE, rv->spool.low, 0);
+	else if (spool_writable(&rv->spool) == -1)
+		conclude(rq, OUTCOME_UNAVAILABLE, "the spool can't be written",
+		    errno);
+	else
+		conclude(rq, OUTCOME_READY, NULL, 0);
+}
+
 /* The table of answers, row by row. */
 static void
 judge(struct receiver *rv, struct request *rq)
@@ -245,8 +258,7 @@ judge(struct receiver *rv, struct request *rq)
 	else if (rq->late)
 		conclude(rq, OUTCOME_TIMEOUT, NULL, 0);
 	else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
-		conclude(rq, rv->spool.low != NULL ? OUTCOME_UNAVAILABLE :
-		    OUTCOME_READY, rv->spool.low, 0);
+		judge_readiness(rv, rq);
 	else if (strcmp(method, "POST") != 0)
 		conclude(rq, OUTCOME_BAD_METHOD, NULL, 0);
 	else if (kind == LENGTH_NONE)

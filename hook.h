@@ -226,6 +226,8 @@ void spool_init(struct spool *, const struct config *);
  * NULL, or why it is not usable.  To be called before each group.
  */
 const char *spool_check(struct spool *);
+/* Whether this user may write to it; 0, or -1 with errno. */
+int spool_writable(const struct spool *);
 /*
  * Writes BODY where no reader sees it and adds DELIVERY to the group, unless
  * the same bytes were taken before: state is anything but SPOOL_STORED then.

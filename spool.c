@@ -292,6 +292,18 @@ spool_check(struct spool *sp)
 	return NULL;
 }
 
+int
+spool_writable(const struct spool *sp)
+{
+	const int fds[] = { sp->new, sp->archive, sp->rejected };
+	size_t i;
+
+	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (faccessat(fds[i], ".", W_OK | X_OK, AT_EACCESS) == -1)
+			return -1;
+	return 0;
+}
+
 /* Looking for a repeat */
 
 /* DAY/DIGEST, or the name it has before it is safe: DAY/.DIGEST */

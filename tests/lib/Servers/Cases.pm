@@ -479,17 +479,19 @@ case 'unusable', 'a spool that can\'t be used, and again can',
 
 case 'unavailable', 'a delivery that can\'t be stored is asked for again',
 	'503 Service Unavailable, 0 files, Retry-After: 30; ' .
-	'200 stored, 1 file', sub {
+	'GET 503 Service Unavailable; 200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event();
 	my $new = "$s->{spool}/new";
 	my $mode = (stat $new)[2] & 07777;
 	chmod 0550, $new or die $!;
 	my $answer = deliver($s, $body);
+	my $ready = delivered($s, '', method => 'GET', signature => undef,
+		length => undef);
 	chmod $mode, $new or die $!;
 	my ($after) = $answer ? header($answer, 'Retry-After') : ();
 	return with_files(outcome($answer), stored($s, $body)) .
-		', Retry-After: ' . ($after // 'none') . '; ' .
+		', Retry-After: ' . ($after // 'none') . "; GET $ready; " .
 		deliver_and_look($s, $body);
 };
 
