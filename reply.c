@@ -182,6 +182,19 @@ add_value(struct text *t, const char *key, const char *value)
 		add_string(t, value);
 }
 
+/* An address has no other bytes, and is no longer: RFC 3875, 4.1.8. */
+static void
+add_remote(struct text *t, const char *s)
+{
+	char remote[64];
+	size_t i;
+
+	for (i = 0; i < sizeof(remote) - 1 && s[i] != '\0'; i++)
+		remote[i] = s[i] > ' ' && s[i] < 0x7f ? s[i] : '?';
+	remote[i] = '\0';
+	add_value(t, "remote", remote);
+}
+
 static void
 add_reason(struct text *t, const struct request *rq)
 {
@@ -223,7 +236,7 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 		add_number(&t, rq->key, 1);
 	}
 	if (rq->remote != NULL)
-		add_value(&t, "remote", rq->remote);
+		add_remote(&t, rq->remote);
 	us = (uint64_t)(milliseconds_since(&rq->began) * 1e3);
 	add(&t, " ms=");
 	add_number(&t, us / 1000, 1);
