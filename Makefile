@@ -34,7 +34,7 @@ HARDEN := $(call has,-fstack-protector-strong) \
 	$(call has,-ftrivial-auto-var-init=zero) -fPIE
 # Where it optimizes: FORTIFY needs that, and distributions set their own.
 FORTIFY := $(if $(findstring FORTIFY,$(CFLAGS) $(CPPFLAGS)),,$(if \
-	$(filter -O1 -O2 -O3 -Os,$(CFLAGS)),$(call \
+	$(filter -O1 -O2 -O3 -Os -Og,$(CFLAGS)),$(call \
 	has,-D_FORTIFY_SOURCE=3)))
 
 static = $(if $(STATIC),--static)
@@ -351,7 +351,8 @@ dist: build/$(DIST).tar.gz
 
 build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -9n > $@
+	git archive --format=tar --prefix=$(DIST)/ -o build/$(DIST).tar HEAD
+	gzip -9n < build/$(DIST).tar > $@
 
 # Before a tag is made, and for whoever has one: all places agree.
 check-release:
