@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,7 +197,7 @@ records_read(struct records *r, const uint8_t *p, size_t n, int held)
 static int
 open_held(void)
 {
-#ifdef __linux__
+#ifdef MFD_CLOEXEC
 	return memfd_create("request", MFD_CLOEXEC);
 #else
 	char name[] = "/tmp/protocol-hook.XXXXXXXX";
@@ -266,6 +267,23 @@ find_slot(void)
 	return top < nslots ? &slots[top] : oldest;
 }
 
+/* macOS has no accept4; nothing here is ever executed in our place. */
+static int
+accept_one(void)
+{
+#ifdef SOCK_NONBLOCK
+	return accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+	int fd = accept(listen_fd, NULL, NULL);
+
+	if (fd != -1 && fcntl(fd, F_SETFL, O_NONBLOCK) == -1) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+#endif
+}
+
 static void
 accept_some(void)
 {
@@ -274,9 +292,7 @@ accept_some(void)
 	int fd;
 
 	for (n = 0; n < GROUP_MAX && (c = find_slot()) != NULL; n++) {
-		fd = accept4(listen_fd, NULL, NULL,
-		    SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd == -1)
+		if ((fd = accept_one()) == -1)
 			return;
 		if (c->fd != -1)
 			end(c);
@@ -309,11 +325,29 @@ time_left(void)
 	return first == 0 ? -1 : first <= now ? 0 : (int)(first - now);
 }
 
+/* On N of fds, LEFT microseconds or, for -1, without limit. */
+static int
+wait_for(size_t n, int64_t left)
+{
+#if defined(__linux__) || defined(__FreeBSD__) || defined(__OpenBSD__)
+	struct timespec ts = { 0 };
+
+	if (left != -1) {
+		ts.tv_sec = left / 1000000;
+		ts.tv_nsec = (long)(left % 1000000 * 1000);
+	}
+	return ppoll(fds, n, left == -1 ? NULL : &ts, NULL);
+#else
+	/* Elsewhere in milliseconds, rounded up. */
+	left = left == -1 ? -1 : left / 1000 + (left % 1000 > 0);
+	return poll(fds, n, left < INT_MAX ? (int)left : INT_MAX);
+#endif
+}
+
 size_t
 connections_wait(int64_t most)
 {
 	struct connection *c;
-	struct timespec ts;
 	size_t n = 2, ready = 0;
 	int64_t left = time_left();
 
@@ -321,8 +355,6 @@ connections_wait(int64_t most)
 		left = most;
 	else
 		left *= 1000;
-	ts.tv_sec = left / 1000000;
-	ts.tv_nsec = left % 1000000 * 1000;
 
 	fds[0] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
 	fds[1] = (struct pollfd){ .fd = stop_at == 0 ? listen_fd : -1,
@@ -331,7 +363,7 @@ connections_wait(int64_t most)
 	for (c = slots; c < slots + top; c++)
 		fds[n++] = (struct pollfd){ .fd = c->taken ? -1 : c->fd,
 		    .events = POLLIN };
-	if (ppoll(fds, n, left == -1 ? NULL : &ts, NULL) > 0) {
+	if (wait_for(n, left) > 0) {
 		for (c = slots, n = 2; c < slots + top; c++)
 			c->ready |= fds[n++].revents != 0;
 		if (fds[1].revents != 0)

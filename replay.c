@@ -27,6 +27,9 @@
 #define BAR		40
 #define SECOND		INT64_C(1000000000)
 #define DAY		(86400 * SECOND)
+#ifdef __APPLE__
+#define st_mtim		st_mtimespec
+#endif
 
 struct entry {
 	int64_t when;		/* it came first, nanoseconds */

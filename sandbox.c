@@ -19,6 +19,20 @@
 
 #define DIRECTORY_MAX	PATH_MAX
 
+#if defined(__linux__) && !defined(NO_SANDBOX)
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#if defined(SYS_landlock_create_ruleset) && defined(__has_include)
+/* Not among the headers of a kernel before 5.13. */
+#if __has_include(<linux/landlock.h>)
+#include <linux/landlock.h>
+#define LANDLOCK
+#endif
+#endif
+#endif
+
+#if defined(LANDLOCK) || defined(__OpenBSD__)
+
 /* A file that is replaced is another one by the same name: its directory. */
 static const char *
 directory_of(char dir[DIRECTORY_MAX], const char *path)
@@ -33,12 +47,9 @@ directory_of(char dir[DIRECTORY_MAX], const char *path)
 	return dir;
 }
 
-#if defined(__linux__) && !defined(NO_SANDBOX)
+#endif
 
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-
-#include <linux/landlock.h>
+#ifdef LANDLOCK
 
 /* What came after the headers that we may be built with: linux/landlock.h. */
 #define FS_REFER	((uint64_t)1 << 13)	/* ABI 2 */
@@ -133,6 +144,20 @@ confine(int spool, const char *secret_file)
 	close(fd);
 	return ok ? NULL : "Landlock refuses";
 }
+
+#elif defined(__linux__) && !defined(NO_SANDBOX)
+
+static const char *
+confine(int spool, const char *secret_file)
+{
+	(void)spool;
+	(void)secret_file;
+	return "it was built without Landlock";
+}
+
+#endif
+
+#if defined(__linux__) && !defined(NO_SANDBOX)
 
 const char *
 sandbox_enter(int spool, const char *spool_path, const char *secret_file)

@@ -36,6 +36,34 @@
 #define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
 #define LEFTOVER_SECONDS	3600
 
+/* Flushing */
+
+/*
+ * fsync of macOS leaves what was written in the disk's own memory.  Where the
+ * file system can't do more, neither can we.
+ */
+static int
+flush_dir(int fd)
+{
+#ifdef F_FULLFSYNC
+	if (fcntl(fd, F_FULLFSYNC) != -1)
+		return 0;
+	if (errno != ENOTSUP && errno != EINVAL && errno != ENOTTY)
+		return -1;
+#endif
+	return fsync(fd);
+}
+
+static int
+flush_file(int fd)
+{
+#ifdef F_FULLFSYNC
+	return flush_dir(fd);
+#else
+	return fdatasync(fd);
+#endif
+}
+
 /* Opening */
 
 void
@@ -132,7 +160,7 @@ open_all(struct spool *sp)
 	if (open_sub(sp, &sp->rejected, REJECTED_FILE, &made) == -1)
 		return "rejected/ in the spool is not usable";
 	/* A new directory must not be lost with what is in it. */
-	if (made && fsync(sp->dir) == -1)
+	if (made && flush_dir(sp->dir) == -1)
 		return "the spool directory can't be flushed";
 	/* Nobody may read it: a reader's lock would hold the writers up. */
 	sp->lock = openat(sp->dir, names[LOCK_FILE],
@@ -603,7 +631,7 @@ flush_data(struct spool *sp)
 		d = sp->group[i];
 		if (d->fd == -1)
 			continue;
-		if (fdatasync(d->fd) == -1)
+		if (flush_file(d->fd) == -1)
 			fail(d, "fdatasync");
 		else if (close_checked(d) == -1)
 			fail(d, "close");
@@ -727,9 +755,9 @@ flush_names(struct spool *sp)
 		if (d->state == SPOOL_PENDING)
 			*(d->event != NULL ? &new : &rejected) = true;
 	}
-	if (new && fsync(sp->new) == -1)
+	if (new && flush_dir(sp->new) == -1)
 		new_error = errno;
-	if (rejected && fsync(sp->rejected) == -1)
+	if (rejected && flush_dir(sp->rejected) == -1)
 		rejected_error = errno;
 	for (i = 0; i < sp->n; i++) {
 		d = sp->group[i];
@@ -798,7 +826,7 @@ spool_replay(struct spool *sp, struct delivery *d)
 int
 spool_flush(struct spool *sp)
 {
-	return fsync(sp->new);
+	return flush_dir(sp->new);
 }
 
 /* What name_delivery() made: neither stamp nor id has a point in it. */
