@@ -17,6 +17,8 @@ DESTDIR ?=
 
 VERSION := 0.1.0
 LIBRARIES = fcgi nettle json-c
+# Older ones lack calls that are made, or were never tried.
+OLDEST = 'fcgi >= 2.4.2' 'nettle >= 3.4' 'json-c >= 0.15'
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
 	spool.c sandbox.c reply.c config.c commands.c check.c status.c \
 	replay.c watch.c util.c
@@ -41,8 +43,16 @@ static = $(if $(STATIC),--static)
 HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	-DVERSION='"$(VERSION)"' -DSPOOLDIR='"$(SPOOLDIR)"' -I. \
 	$(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
-HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY)
-HOOK_LDFLAGS = -Wl,-z,relro,-z,now $(if $(STATIC),-static-pie,-pie)
+# The folder is not part of what is built; PWD, as a link may lead here.
+export PWD := $(CURDIR)
+MAPPED := $(call has,-fdebug-prefix-map=$(CURDIR)=.)
+HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) $(MAPPED)
+# macOS's linker, for one, knows nothing of these.
+links = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c \
+	-o /dev/null - 2>/dev/null && echo $(1))
+relro = -Wl,-z,relro,-z,now
+RELRO := $(call links,$(relro))
+HOOK_LDFLAGS = $(RELRO) $(if $(STATIC),-static-pie,-pie)
 HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
 LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
@@ -66,6 +76,10 @@ build/%.o: %.c hook.h Makefile build/flags
 
 # Changes when the flags do, so that other flags mean another build.
 build/flags: FORCE
+	@for l in $(OLDEST); do $(PKG_CONFIG) --exists "$$l" || { \
+	    echo "protocol-hook needs $$l; here is $$($(PKG_CONFIG) \
+	    --modversion "$${l%% *}" 2>/dev/null || echo none)" >&2; exit 1; \
+	    }; done
 	@mkdir -p build
 	@echo '$(COMPILE) $(LINK)' | cmp -s - $@ || \
 	    echo '$(COMPILE) $(LINK)' > $@
@@ -351,7 +365,8 @@ dist: build/$(DIST).tar.gz
 
 build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	git archive --format=tar --prefix=$(DIST)/ -o build/$(DIST).tar HEAD
+	git -c tar.umask=0002 archive --format=tar --prefix=$(DIST)/ \
+	    -o build/$(DIST).tar HEAD
 	gzip -9n < build/$(DIST).tar > $@
 
 # Before a tag is made, and for whoever has one: all places agree.
