@@ -101,6 +101,13 @@ build/poll/protocol-hook: $(SOURCES) hook.h build/flags
 	$(COMPILE) -DWATCH_POLL -o $@ $(SOURCES) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS)
 
+# In another year, for the tests.
+build/later/protocol-hook: $(SOURCES) hook.h tests/later/later.c \
+    tests/later/later.h build/flags
+	@mkdir -p build/later
+	$(COMPILE) -include tests/later/later.h -o $@ $(SOURCES) \
+	    tests/later/later.c $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $(HOOK_LIBS) $$($(PKG_CONFIG) --cflags --libs cmocka)
@@ -217,7 +224,7 @@ ALL_TESTS = $(CORE_TESTS) $(filter-out $(APART_TESTS),$(sort $(wildcard \
 	tests/servers/*.t tests/faults/*.t tests/integration/*.t)))
 
 TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
-	build/poll/protocol-hook build/shim.so
+	build/poll/protocol-hook build/later/protocol-hook build/shim.so
 
 run-coverage: $(TESTED)
 	-prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS)

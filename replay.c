@@ -25,14 +25,14 @@
 #define BATCH		256	/* links that share a flush */
 #define MANY		1000	/* worth a progress bar */
 #define BAR		40
-#define SECOND		INT64_C(1000000000)
+#define SECOND		INT64_C(1000000)
 #define DAY		(86400 * SECOND)
 #ifdef __APPLE__
 #define st_mtim		st_mtimespec
 #endif
 
 struct entry {
-	int64_t when;		/* it came first, nanoseconds */
+	int64_t when;		/* it came first, microseconds */
 	ino_t inode;
 	uint8_t digest[DIGEST_SIZE];
 	char day[DAY_SIZE];
@@ -47,7 +47,7 @@ struct list {
 struct replay {
 	const struct arguments *a;
 	struct spool spool;
-	int64_t since, before;	/* nanoseconds */
+	int64_t since, before;	/* microseconds */
 	struct list entries;	/* struct entry */
 	struct list waiting;	/* ino_t: what new/ has */
 	char day[DAY_SIZE];	/* being listed */
@@ -107,7 +107,7 @@ by_time(const void *a, const void *b)
 
 /* Which */
 
-/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in nanoseconds since 1970; 0 or -1. */
+/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in microseconds since 1970; 0 or -1. */
 static int
 read_time(int64_t *out, const char *s)
 {
@@ -203,7 +203,9 @@ list_entry(void *arg, int dir, const struct dirent *e)
 	    !is_named(rp, e->d_name) ||
 	    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return 0;
-	entry.when = (int64_t)st.st_mtim.tv_sec * SECOND + st.st_mtim.tv_nsec;
+	/* In nanoseconds, 64 bits end in 2262. */
+	entry.when = (int64_t)st.st_mtim.tv_sec * SECOND +
+	    st.st_mtim.tv_nsec / 1000;
 	if (entry.when < rp->since || entry.when >= rp->before)
 		return 0;
 	memcpy(entry.day, rp->day, DAY_SIZE);

@@ -1,0 +1,6 @@
+#include_next <fcntl.h>
+#undef O_TMPFILE
+#undef O_PATH
+#undef AT_EMPTY_PATH
+#pragma GCC poison sync_file_range fallocate splice O_TMPFILE O_PATH \
+    AT_EMPTY_PATH

@@ -1,0 +1,1 @@
+#error "no malloc.h here"

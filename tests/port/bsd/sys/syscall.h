@@ -1,0 +1,1 @@
+#error "no sys/syscall.h here"

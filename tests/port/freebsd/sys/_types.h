@@ -1,0 +1,1 @@
+/* What gcc looks for on that system. */

@@ -1,0 +1,2 @@
+#include_next <poll.h>
+#pragma GCC poison ppoll

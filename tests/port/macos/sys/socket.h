@@ -1,0 +1,4 @@
+#include_next <sys/socket.h>
+#undef SOCK_NONBLOCK
+#undef SOCK_CLOEXEC
+#pragma GCC poison accept4 SOCK_CLOEXEC

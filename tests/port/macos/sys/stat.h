@@ -1,0 +1,6 @@
+/* The same struct, with that system's names in it. */
+#define st_mtim		st_mtimespec
+#include_next <sys/stat.h>
+#undef st_mtim
+#undef st_mtime
+#define st_mtime	st_mtimespec.tv_sec

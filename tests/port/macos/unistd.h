@@ -1,0 +1,3 @@
+#include_next <unistd.h>
+/* fdatasync is in its library, but declared nowhere. */
+#pragma GCC poison fdatasync pipe2 dup3
