@@ -23,6 +23,8 @@ SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
 	spool.c sandbox.c reply.c config.c commands.c check.c status.c \
 	replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
+# Those that look at the clock.
+CLOCKED = gateway.c spool.c check.c status.c util.c
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))
 
@@ -85,28 +87,25 @@ build/flags: FORCE
 	    echo '$(COMPILE) $(LINK)' > $@
 FORCE:
 
-# Requests are late after a second, for the tests.
-build/quick/protocol-hook: $(SOURCES) hook.h build/flags
-	@mkdir -p build/quick
-	$(COMPILE) -DREQUEST_SECONDS=1 -o $@ $(SOURCES) $(HOOK_LDFLAGS) \
-	    $(LDFLAGS) $(HOOK_LIBS)
+# The program but for SOURCES, which are compiled with FLAGS, for the tests.
+other = @mkdir -p $(@D) && $(COMPILE) $(2) -o $@ $(1) $(filter-out \
+	$(1:%.c=build/%.o),$(OBJECTS)) $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+# Requests are late after a second.
+build/quick/protocol-hook: $(OBJECTS)
+	$(call other,connections.c gateway.c,-DREQUEST_SECONDS=1)
 
 # Makes calls fail, for the tests.
 build/shim.so: tests/faults/shim.c build/flags
 	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
 
-# Without inotify, for the tests.
-build/poll/protocol-hook: $(SOURCES) hook.h build/flags
-	@mkdir -p build/poll
-	$(COMPILE) -DWATCH_POLL -o $@ $(SOURCES) $(HOOK_LDFLAGS) $(LDFLAGS) \
-	    $(HOOK_LIBS)
+# Without inotify.
+build/poll/protocol-hook: $(OBJECTS)
+	$(call other,watch.c,-DWATCH_POLL)
 
-# In another year, for the tests.
-build/later/protocol-hook: $(SOURCES) hook.h tests/later/later.c \
-    tests/later/later.h build/flags
-	@mkdir -p build/later
-	$(COMPILE) -include tests/later/later.h -o $@ $(SOURCES) \
-	    tests/later/later.c $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+# In another year.
+build/later/protocol-hook: $(OBJECTS) tests/later/later.c tests/later/later.h
+	$(call other,$(CLOCKED) tests/later/later.c,-include tests/later/later.h)
 
 build/unit-%: tests/unit/%.c $(ROOMS)
 	$(COMPILE) -o $@ $< $(ROOMS) $(HOOK_LDFLAGS) $(LDFLAGS) \
@@ -229,6 +228,8 @@ TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
 run-coverage: $(TESTED)
 	-prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS)
 	perl scripts/coverage -v $(SOURCES)
+
+tested: $(TESTED)
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)

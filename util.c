@@ -65,8 +65,8 @@ digits_put(char *p, unsigned int n, unsigned int width)
 {
 	unsigned int i;
 
-	for (i = width; i-- > 0; n /= 10)
-		p[i] = (char)('0' + n % 10);
+	for (i = width; i > 0; n /= 10)
+		p[--i] = (char)('0' + n % 10);
 	return p + width;
 }
 
@@ -103,7 +103,7 @@ wipe(void *p, size_t n)
 {
 	volatile unsigned char *v = p;
 
-	while (n-- > 0)
+	for (; n > 0; n--)
 		*v++ = 0;
 }
 

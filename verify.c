@@ -147,13 +147,13 @@ keys_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
 	uint8_t expected[DIGEST_SIZE];
 	unsigned int i, same, which = 0;
 
-	for (i = keys->n; i-- > 0;) {
-		hmac_sha256_update(&keys->hmac[i], len, body);
-		DIGEST(hmac_sha256, &keys->hmac[i], expected);
+	for (i = keys->n; i > 0; i--) {
+		hmac_sha256_update(&keys->hmac[i - 1], len, body);
+		DIGEST(hmac_sha256, &keys->hmac[i - 1], expected);
 		same = (unsigned int)memeql_sec(expected, signature,
 		    DIGEST_SIZE);
-		/* which = same ? i + 1 : which, without a branch */
-		which ^= (which ^ (i + 1)) & (0 - same);
+		/* which = same ? i : which, without a branch */
+		which ^= (which ^ i) & (unsigned int)-(int)same;
 	}
 	wipe(expected, sizeof(expected));
 	return which;
