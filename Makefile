@@ -62,8 +62,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all check-consume check-kafka check-nats \
-	check-postgresql check-apart check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
+.PHONY: all demo serve check check-all tested check-consume check-kafka check-nats \
+	check-postgresql check-apart check-asan check-port coverage servers-matrix torture torture-nats soak fuzz bench \
 	bench-cgi bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
@@ -204,6 +204,12 @@ servers-matrix:
 	-prove -Itests/lib --timer $(PROVEFLAGS) $(filter-out \
 	    %/matrix.t,$(wildcard tests/servers/*.t))
 	perl -Itests/lib -MServers::Matrix -e write_page
+
+# Other compilers, C libraries, machines and systems, or only those in PORT,
+# and the page that says what came of it.
+check-port:
+	$(NEED) build check port
+	perl tests/port/run $(PORT)
 
 # One of the spool's other sides alone.
 check-consume check-kafka check-nats check-postgresql: check-%:

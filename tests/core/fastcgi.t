@@ -147,6 +147,7 @@ ok(IO::Select->new($odd)->can_read(20) && sysread($odd, my $none, 1) == 0,
 
 # A parameter that says it has 2 GB, where there is no memory for that.
 SKIP: {
+	skip left_out('memory'), 2 if left_out('memory');
 	skip 'a sanitizer needs more', 2 if defined $ENV{ASAN_OPTIONS};
 	my $small = worker(spool => $spool, under => ['prlimit', '--as=500000000']);
 	my $liar = fcgi_connect($small);
@@ -298,8 +299,7 @@ reap($worker);
 # A group that waits for more must not lose its connections to new ones, when
 # slots run out.  The first 60 make it wait for as many, and slow flushes long.
 SKIP: {
-	skip 'needs strace that may trace', 3
-		if system('strace -o /dev/null true 2>/dev/null') != 0;
+	skip no_strace(), 3 if no_strace();
 	my $spool = new_spool();
 	my $worker = worker(spool => $spool, under => ['sh', '-c',
 		'ulimit -n 250; exec strace -f -D -o /dev/null -e trace=fsync ' .

@@ -5,8 +5,8 @@ use warnings;
 use Test::More;
 use Hook;
 
-plan skip_all => 'needs strace that may trace'
-	if system('strace -o /dev/null true 2>/dev/null') != 0;
+my $why = left_out('order') || no_strace();
+plan skip_all => $why if $why;
 
 my $CALLS = 'fdatasync,fsync,syncfs,sync_file_range,linkat,renameat,write,'
 	. 'pwrite64,openat,unlinkat,writev';

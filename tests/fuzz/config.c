@@ -23,8 +23,6 @@ static const char *value[VARIABLES];	/* or NULL */
 static char *env[VARIABLES + 1];
 static char key_file[32];
 
-__extension__ typedef unsigned __int128 wide;
-
 extern char **environ;
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -63,24 +61,28 @@ set_variables(const uint8_t *data, size_t size)
 static bool
 is_size(const char *s, const char *suffixes, uint64_t *out)
 {
-	wide n = 0;
-	const char *p, *suffix;
+	static const char most[] = "18446744073709551615";
+	size_t digits = strspn(s, "0123456789"), zeros = strspn(s, "0");
+	const char *suffix, *p = s + digits;
 
-	for (p = s; *p >= '0' && *p <= '9'; p++) {
-		n = n * 10 + (unsigned int)(*p - '0');
-		if (n > UINT64_MAX)
-			return false;
-	}
-	if (p == s)
+	if (digits == 0)
 		return false;
-	if (*p != '\0') {
-		if ((suffix = strchr(suffixes, *p)) == NULL || p[1] != '\0')
+	s += zeros;
+	digits -= zeros;
+	if (digits > sizeof(most) - 1 || (digits == sizeof(most) - 1 &&
+	    strncmp(s, most, digits) > 0))
+		return false;
+	*out = strtoull(s, NULL, 10);
+	if (*p == '\0')
+		return true;
+	if ((suffix = strchr(suffixes, *p)) == NULL || p[1] != '\0')
+		return false;
+	for (; suffix >= suffixes; suffix--) {
+		if (*out << 10 >> 10 != *out)
 			return false;
-		for (; suffix >= suffixes; suffix--)
-			n *= 1024;
+		*out <<= 10;
 	}
-	*out = (uint64_t)n;
-	return n <= UINT64_MAX;
+	return true;
 }
 
 static bool

@@ -21,7 +21,8 @@ sub run {
 	my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SECRET => $KEY,
 		PROTOCOL_HOOK_MIN_FREE => 0, %{$with});
 	delete $env{$_} for grep { !defined $env{$_} } keys %env;
-	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_|^(LC_ALL|LOCPATH)$/ }
+		keys %ENV;
 	my $in = delete $env{in} // '';
 	open my $fh, '>:raw', "$dir/in" or die $!;
 	print {$fh} $in;

@@ -17,7 +17,8 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
 	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
-	fcgi_request fcgi_record fcgi_pairs post wait_for);
+	fcgi_request fcgi_record fcgi_pairs post wait_for left_out
+	no_strace);
 
 $ENV{PWD} = getcwd();	# make -C leaves it as it was
 our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
@@ -94,11 +95,28 @@ sub answer {
 		first => $lines[0], body => $body, json => $json };
 }
 
-# What sanitizers and gcov need.  A fault that lasts would also spoil what gcov
+# Why WHAT is not to be tried, if LEAVE_OUT has that word: strace, order (of
+# calls), memory (where there is little), wiped (the environment).
+sub left_out {
+	my ($what) = @_;
+	return (grep { $_ eq $what } split ' ', $ENV{LEAVE_OUT} // '') ?
+		"$what: LEAVE_OUT has it" : '';
+}
+
+# Why calls can't be traced, or ''.
+sub no_strace {
+	return left_out('strace') ||
+		(system('strace -o /dev/null true 2>/dev/null') != 0 ?
+		'needs strace that may trace' :
+		-e '/proc/self/fd' ? '' : 'strace needs /proc');
+}
+
+# What the locale, sanitizers and gcov need.  A fault that lasts would also spoil what gcov
 # has counted so far.
 sub pass_on {
 	my ($env, @under) = @_;
-	$env->{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
+	$env->{$_} = $ENV{$_}
+		for grep { /^(ASAN|UBSAN|LSAN)_|^(LC_ALL|LOCPATH)$/ } keys %ENV;
 	$env->{GCOV_PREFIX} = '/dev/null' if grep { /when=\d+\+/ } @under;
 	return;
 }

@@ -1,3 +1,6 @@
+#ifndef PORT_OTHER_SYS_MMAN_H
+#define PORT_OTHER_SYS_MMAN_H
 #include_next <sys/mman.h>
 #undef MFD_CLOEXEC
 #pragma GCC poison memfd_create mremap
+#endif
