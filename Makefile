@@ -41,7 +41,7 @@ static = $(if $(STATIC),--static)
 HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	-DVERSION='"$(VERSION)"' -DSPOOLDIR='"$(SPOOLDIR)"' -I. \
 	$(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
-HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY)
+HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) -pthread
 HOOK_LDFLAGS = -Wl,-z,relro,-z,now $(if $(STATIC),-static-pie,-pie)
 HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
