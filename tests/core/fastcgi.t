@@ -142,7 +142,7 @@ is((fcgi_recv($odd) // {})->{status}, 200, 'padding of what is empty');
 is((grep { $_ eq $text } content($spool, 'new')), 1, 'the body is whole');
 $odd = fcgi_connect($worker);
 fcgi_send($odd, substr(fcgi_request(event()), 0, -8) . fcgi_record(2, ''));
-ok(IO::Select->new($odd)->can_read(20) && sysread($odd, my $none, 1) == 0,
+ok(IO::Select->new($odd)->can_read(20) && !sysread($odd, my $none, 1),
 	'FCGI_ABORT_REQUEST: closed');
 
 # A parameter that says it has 2 GB, where there is no memory for that.
@@ -209,7 +209,7 @@ $worker = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
 is((post($worker, event()) // {})->{status}, 200,
 	'even with 40 descriptors');
 fcgi_send($_, fcgi_request(event())) for @crowd[30 .. 49];
-is((grep { (fcgi_recv($_, 5) // {})->{status} // 0 == 200 }
+is((grep { ((fcgi_recv($_, 5) // {})->{status} // 0) == 200 }
 	@crowd[48 .. 49]), 2, 'more at once than it can hold');
 close $_ for @crowd;
 reap($worker);
