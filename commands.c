@@ -56,7 +56,7 @@ static const struct command {
 	    command_replay, 0, OPERANDS_MAX, true, {
 		{ 'a', NULL, "all of them" },
 		{ 'n', NULL, "only show which" },
-		{ 'd', "DAY", "of that day of the archive, YYYY-MM-DD" },
+		{ 'd', "DAY", "that came on that day, YYYY-MM-DD, UTC" },
 		{ 's', "TIME", "since then: YYYY-MM-DD[THH:MM[:SS]], UTC" },
 		{ 'b', "TIME", "before then" },
 		{ 't', "PATTERN", "of such a type, as in 'message.*'" },

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "hook.h"
@@ -26,7 +27,6 @@
 #define MANY		1000	/* worth a progress bar */
 #define BAR		40
 #define SECOND		INT64_C(1000000000)
-#define DAY		(86400 * SECOND)
 
 struct entry {
 	int64_t when;		/* it came first, nanoseconds */
@@ -104,25 +104,73 @@ by_time(const void *a, const void *b)
 
 /* Which */
 
-/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in nanoseconds since 1970; 0 or -1. */
-static int
-read_time(int64_t *out, const char *s)
+/* Of what is before 1677 or after 2262, the first or the last there is. */
+static int64_t
+nanoseconds(time_t s, long ns)
 {
-	static const char *const forms[] = {
-		"%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"
+	if (s <= INT64_MIN / SECOND)
+		return INT64_MIN;
+	if (s >= INT64_MAX / SECOND)
+		return INT64_MAX - 1;
+	return (int64_t)s * SECOND + ns;
+}
+
+/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in seconds since 1970; 0 or -1. */
+static int
+read_time(time_t *out, const char *s)
+{
+	static const struct {
+		const char *form;
+		long len;
+	} forms[] = {
+		{ "%Y-%m-%d", 10 }, { "%Y-%m-%dT%H:%M", 16 },
+		{ "%Y-%m-%dT%H:%M:%S", 19 },
 	};
 	const char *end;
 	struct tm tm;
 	int i, day;
 
+	if (strspn(s, "0123456789") != 4)
+		return -1;
 	for (i = 0; i < 3; i++) {
 		memset(&tm, 0, sizeof(tm));
-		if ((end = strptime(s, forms[i], &tm)) == NULL ||
-		    end[*end == 'Z'] != '\0')
+		if ((end = strptime(s, forms[i].form, &tm)) == NULL ||
+		    end - s != forms[i].len || end[*end == 'Z'] != '\0')
 			continue;
 		day = tm.tm_mday;
-		*out = (int64_t)timegm(&tm) * SECOND;
+		*out = timegm(&tm);
 		return tm.tm_mday == day ? 0 : -1;
+	}
+	return -1;
+}
+
+/* What all of them agree on; 0, or -1 and what is wrong was said. */
+static int
+read_times(struct replay *rp)
+{
+	const char *const *flag = rp->a->flag;
+	time_t day, since, before;
+
+	rp->since = INT64_MIN;
+	rp->before = INT64_MAX;
+	if (flag['d'] != NULL) {
+		if (!spool_is_day(flag['d']) || read_time(&day, flag['d']) == -1) {
+			warnx("-d %s is no day", flag['d']);
+			return -1;
+		}
+		rp->since = nanoseconds(day, 0);
+		rp->before = nanoseconds(day + SECONDS_A_DAY, 0);
+	}
+	if (flag['s'] != NULL && read_time(&since, flag['s']) == -1)
+		warnx("-s %s is no time", flag['s']);
+	else if (flag['b'] != NULL && read_time(&before, flag['b']) == -1)
+		warnx("-b %s is no time", flag['b']);
+	else {
+		if (flag['s'] != NULL && nanoseconds(since, 0) > rp->since)
+			rp->since = nanoseconds(since, 0);
+		if (flag['b'] != NULL && nanoseconds(before, 0) < rp->before)
+			rp->before = nanoseconds(before, 0);
+		return 0;
 	}
 	return -1;
 }
@@ -135,28 +183,19 @@ read_selection(struct replay *rp)
 	uint8_t digest[DIGEST_SIZE];
 	char **d;
 
-	rp->before = INT64_MAX;
-	if (flag['s'] != NULL && read_time(&rp->since, flag['s']) == -1)
-		warnx("-s %s is no time", flag['s']);
-	else if (flag['b'] != NULL && read_time(&rp->before, flag['b']) == -1)
-		warnx("-b %s is no time", flag['b']);
-	else if (flag['d'] != NULL && (!spool_is_day(flag['d']) ||
-	    read_time(&rp->since, flag['d']) == -1))
-		warnx("-d %s is no day", flag['d']);
-	else if (*rp->a->operand == NULL && !flag['a'] && !flag['d'] &&
-	    !flag['s'] && !flag['b'] && !flag['t'] && !flag['i'])
+	if (read_times(rp) == -1)
+		return -1;
+	if (*rp->a->operand == NULL && !flag['a'] && !flag['d'] &&
+	    !flag['s'] && !flag['b'] && !flag['t'] && !flag['i']) {
 		warnx("say which, or -a for all");
-	else {
-		if (flag['d'] != NULL)
-			rp->before = rp->since + DAY;
-		for (d = rp->a->operand; *d != NULL; d++)
-			if (signature_decode(digest, *d) == -1) {
-				warnx("%s is no digest", *d);
-				return -1;
-			}
-		return 0;
+		return -1;
 	}
-	return -1;
+	for (d = rp->a->operand; *d != NULL; d++)
+		if (signature_decode(digest, *d) == -1) {
+			warnx("%s is no digest", *d);
+			return -1;
+		}
+	return 0;
 }
 
 /* Whether the operands, if there are any, have this digest. */
@@ -166,7 +205,7 @@ is_named(const struct replay *rp, const char *hex)
 	char **d;
 
 	for (d = rp->a->operand; *d != NULL; d++)
-		if (strcmp(*d, hex) == 0)
+		if (strcasecmp(*d, hex) == 0)
 			return true;
 	return d == rp->a->operand;
 }
@@ -200,7 +239,7 @@ list_entry(void *arg, int dir, const struct dirent *e)
 	    !is_named(rp, e->d_name) ||
 	    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return 0;
-	entry.when = (int64_t)st.st_mtim.tv_sec * SECOND + st.st_mtim.tv_nsec;
+	entry.when = nanoseconds(st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	if (entry.when < rp->since || entry.when >= rp->before)
 		return 0;
 	memcpy(entry.day, rp->day, DAY_SIZE);

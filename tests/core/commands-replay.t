@@ -57,9 +57,22 @@ replayed('an id', ['r4'], '-i', 'r4');
 replayed('digests', ['r2', 'r6'], map { sha256_hex($bodies[$_]) } 5, 1);
 replayed('all that was said', ['r5'], '-t', 'message.*', '-s',
 	'2026-01-01T04:00', sha256_hex($bodies[4]), sha256_hex($bodies[2]));
+replayed('digests in upper case', ['r2'], uc sha256_hex($bodies[1]));
+replayed('a day, and since', ['r5', 'r6'], '-d', '2026-01-01', '-s',
+	'2026-01-01T05:00');
+replayed('a day, and before', ['r1'], '-d', '2026-01-01', '-b',
+	'2026-01-01T02:00');
+replayed('before all days', [], '-b', '1000-01-01');
+replayed('before the end of days', \@all, '-b', '9999-12-31');
+replayed('since the beginning', \@all, '-s', '0001-01-01');
 replayed('none', [], '-i', 'r');
+my $far = "$spool/archive/$day/" . sha256_hex($bodies[0]);
+utime 15_000_000_000, 15_000_000_000, $far or die $!;
+replayed('after 2262', [@all[1 .. 5], 'r1'], '-a');
+utime $when[0], $when[0], $far or die $!;
 for (['-s', '2026-02-30'], ['-s', 'x'], ['-b', '2026-01-01T'],
-	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['abc'], []) {
+	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['-s', ' 2026-01-01'],
+	['-s', '26-01-01'], ['-b', '2026-1-1'], ['abc'], []) {
 	($status, $out, $err) = run(\%in, 'replay', @{$_});
 	is($status, 2, "replay @{$_}");
 }
