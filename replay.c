@@ -47,9 +47,11 @@ struct replay {
 	int64_t since, before;	/* nanoseconds */
 	struct list entries;	/* struct entry */
 	struct list waiting;	/* ino_t: what new/ has */
-	char day[DAY_SIZE];	/* being listed */
+	const char *listing;	/* new or archive, ... */
+	char day[DAY_SIZE];	/* ... and which day of that, or "" */
 	uint64_t done, waits, failed;
 	size_t unflushed;
+	bool broken;		/* nothing more can be linked */
 	bool bar;
 };
 
@@ -236,9 +238,10 @@ list_entry(void *arg, int dir, const struct dirent *e)
 	struct stat st;
 
 	if (signature_decode(entry.digest, e->d_name) == -1 ||
-	    !is_named(rp, e->d_name) ||
-	    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+	    !is_named(rp, e->d_name))
 		return 0;
+	if (fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno == ENOENT ? 0 : -1;
 	entry.when = nanoseconds(st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	if (entry.when < rp->since || entry.when >= rp->before)
 		return 0;
@@ -271,8 +274,13 @@ list_all(struct replay *rp)
 
 	rp->entries.size = sizeof(struct entry);
 	rp->waiting.size = sizeof(ino_t);
-	if (dir_each(rp->spool.dir, "archive", list_day, rp) == -1 ||
-	    dir_each(rp->spool.dir, "new", list_waiting, &rp->waiting) == -1)
+	rp->listing = "archive";
+	if (dir_each(rp->spool.dir, rp->listing, list_day, rp) == -1)
+		return -1;
+	rp->listing = "new";
+	rp->day[0] = '\0';
+	if (dir_each(rp->spool.dir, rp->listing, list_waiting,
+	    &rp->waiting) == -1)
 		return -1;
 	if (rp->waiting.n > 0)
 		qsort(rp->waiting.items, rp->waiting.n, sizeof(ino_t),
@@ -342,7 +350,8 @@ read_entry(const struct replay *rp, const struct delivery *d, struct event *ev)
 static int
 flush(struct replay *rp)
 {
-	if (rp->unflushed > 0 && spool_flush(&rp->spool) == -1) {
+	if (rp->unflushed > 0 && !rp->a->flag['n'] &&
+	    spool_flush(&rp->spool) == -1) {
 		warn("%s/new can't be flushed", rp->spool.path);
 		rp->failed += rp->unflushed;
 		return -1;
@@ -372,8 +381,10 @@ replay(struct replay *rp, const struct entry *e)
 	d.event = &ev;
 	if (rp->a->flag['n'] != NULL)
 		show(e, &ev, d.hex);
-	else if (spool_replay(&rp->spool, &d) == -1)
+	else if (spool_replay(&rp->spool, &d) == -1) {
+		rp->broken = errno != ENOENT && errno != EMLINK;
 		goto fail;
+	}
 	rp->unflushed++;
 	return;
 fail:
@@ -388,7 +399,7 @@ progress(const struct replay *rp, size_t i)
 
 	fprintf(stderr, "\r[%.*s%*s] %zu of %zu%s", full,
 	    "########################################", BAR - full, "", i,
-	    rp->entries.n, i == rp->entries.n || stop ? "\n" : "");
+	    rp->entries.n, i == rp->entries.n || stop || rp->broken ? "\n" : "");
 }
 
 static int
@@ -397,11 +408,11 @@ replay_all(struct replay *rp)
 	const struct entry *e = (const void *)rp->entries.items;
 	size_t i;
 
-	for (i = 0; i < rp->entries.n && !stop; i++) {
+	for (i = 0; i < rp->entries.n && !stop && !rp->broken; i++) {
 		replay(rp, &e[i]);
 		if ((i + 1) % BATCH != 0)
 			continue;
-		if (rp->a->flag['n'] == NULL && flush(rp) == -1)
+		if (flush(rp) == -1)
 			return -1;
 		if (rp->bar)
 			progress(rp, i);
@@ -411,19 +422,42 @@ replay_all(struct replay *rp)
 	return flush(rp);
 }
 
+/* To show which, nothing is made and nothing need be writable. */
+static int
+open_spool(struct replay *rp, const struct config *cfg)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	struct spool *sp = &rp->spool;
+	const char *why = NULL;
+
+	errno = 0;
+	spool_init(sp, cfg);
+	if (rp->a->flag['n'] == NULL)
+		why = spool_check(sp);
+	else if ((sp->dir = open(sp->path, flags)) == -1 ||
+	    (sp->archive = openat(sp->dir, "archive",
+	    flags | O_NOFOLLOW)) == -1)
+		why = "archive/ in the spool can't be opened";
+	if (why == NULL)
+		return 0;
+	warnx("%s: %s%s%s", sp->path, why, errno != 0 ? ": " : "",
+	    errno != 0 ? strerror(errno) : "");
+	return -1;
+}
+
 int
 command_replay(struct config *cfg, const struct arguments *a)
 {
 	static struct replay rp;
-	const char *why;
 	int r;
 
 	rp.a = a;
 	if (read_selection(&rp) == -1)
 		return EXIT_USAGE;
-	spool_init(&rp.spool, cfg);
-	if ((why = spool_check(&rp.spool)) != NULL || list_all(&rp) == -1) {
-		warn("%s: %s", cfg->spool, why != NULL ? why : "listing it");
+	if (open_spool(&rp, cfg) == -1)
+		return 1;
+	if (list_all(&rp) == -1) {
+		warn("%s/%s/%s", cfg->spool, rp.listing, rp.day);
 		return 1;
 	}
 	signal(SIGINT, on_signal);

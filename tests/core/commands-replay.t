@@ -130,4 +130,40 @@ symlink "$dir/event", "$spool/archive/$day/" . '1' x 64 or die $!;
 ($status, $out, $err) = run(\%in, 'replay', '-n', '1' x 64);
 is($out, '', 'no link in the archive is followed');
 
+# -n makes nothing; what can't be used is named.
+my $empty = new_spool();
+($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-na');
+is($status, 1, 'replay -n of a spool that was never used');
+like($err, qr{^\S+ \Q$empty\E: archive/ .*: No such file}, 'says so');
+is(qx(ls -A $empty), '', 'makes nothing');
+chmod 0757, $empty;
+($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-a');
+like($err, qr/others may write to the spool directory$/m, 'and no errno');
+open $fh, '>', "$spool/archive/2026-01-03" or die $!;
+($status, $out, $err) = run(\%in, 'replay', '-a');
+like($err, qr{\Q$spool\E/archive/2026-01-03: Not a directory}, 'a day that '
+	. 'is none');
+SKIP: {
+	skip 'not root', 5 if $> != 0;
+	my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
+	my $home = scratch();
+	chmod 0755, $home;
+	my %his = (PROTOCOL_HOOK_SPOOL => "$home/spool");
+	mkdir "$home/spool", 0750 or die $!;
+	deliver("$home/spool", $_) for @bodies;
+	system 'chown', '-R', "$uid:$gid", "$home/spool";
+	unlink map { "$home/spool/new/$_" } files("$home/spool");
+	chmod 0550, "$home/spool/new", "$home/spool", "$home/spool/archive";
+	($status, $out) = run(\%his, 'replay', '-na');
+	is($status, 0, '-n where nothing may be written');
+	is(scalar(() = $out =~ /^/mg), 6, 'shows all');
+	($status, $out, $err) = run(\%his, 'replay', '-a');
+	is($status, 1, 'but no more than that');
+	is(scalar(() = $err =~ /denied/g), 1, 'which is said once');
+	($day) = files("$home/spool", 'archive');
+	chmod 0440, "$home/spool/archive/$day";
+	($status, $out, $err) = run(\%his, 'replay', '-na');
+	like($err, qr{/archive/$day: Permission denied}, 'what can not be looked at');
+}
+
 done_testing();
