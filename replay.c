@@ -156,7 +156,8 @@ read_times(struct replay *rp)
 	rp->since = INT64_MIN;
 	rp->before = INT64_MAX;
 	if (flag['d'] != NULL) {
-		if (!spool_is_day(flag['d']) || read_time(&day, flag['d']) == -1) {
+		if (!spool_is_day(flag['d']) ||
+		    read_time(&day, flag['d']) == -1) {
 			warnx("-d %s is no day", flag['d']);
 			return -1;
 		}
@@ -399,7 +400,8 @@ progress(const struct replay *rp, size_t i)
 
 	fprintf(stderr, "\r[%.*s%*s] %zu of %zu%s", full,
 	    "########################################", BAR - full, "", i,
-	    rp->entries.n, i == rp->entries.n || stop || rp->broken ? "\n" : "");
+	    rp->entries.n,
+	    i == rp->entries.n || stop || rp->broken ? "\n" : "");
 }
 
 static int
