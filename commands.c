@@ -224,21 +224,28 @@ verify(struct config *cfg, const struct arguments *a)
 static int
 act_as(const char *user, const char *path)
 {
-	struct passwd *pw = NULL;
+	struct passwd *pw;
 	struct stat st;
+	uid_t uid;
+	gid_t gid;
 
 	if (user != NULL) {
 		if ((pw = getpwnam(user)) == NULL) {
 			warnx("there is no user %s", user);
 			return -1;
 		}
-	} else if (geteuid() == 0 && stat(path, &st) == 0)
-		pw = getpwuid(st.st_uid);
-	if (pw == NULL || pw->pw_uid == geteuid() ||
-	    (initgroups(pw->pw_name, pw->pw_gid) == 0 &&
-	    setgid(pw->pw_gid) == 0 && setuid(pw->pw_uid) == 0))
+	} else if (geteuid() != 0 || stat(path, &st) == -1)
 		return 0;
-	warn("acting as %s", pw->pw_name);
+	else
+		pw = getpwuid(st.st_uid);
+	uid = pw != NULL ? pw->pw_uid : st.st_uid;
+	gid = pw != NULL ? pw->pw_gid : st.st_gid;
+	/* A container's user may have no name here. */
+	if (uid == geteuid() || ((pw != NULL ?
+	    initgroups(pw->pw_name, gid) : setgroups(1, &gid)) == 0 &&
+	    setgid(gid) == 0 && setuid(uid) == 0))
+		return 0;
+	warn("acting as uid %ld", (long)uid);
 	return -1;
 }
 

@@ -92,7 +92,7 @@ like((run({ %in, PROTOCOL_HOOK_SECRET => '"' . 'k' x 30 . '"' }, 'check'))[1],
 
 # As somebody who is not root, nothing hides behind root's rights.
 SKIP: {
-	skip 'not root', 10 if $> != 0;
+	skip 'not root', 11 if $> != 0;
 	my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
 	my $home = scratch();
 	chmod 0755, $home;
@@ -104,6 +104,12 @@ SKIP: {
 	like($out, qr/^ok +user +nobody /m, 'root checks as the owner');
 	my @st = stat "$his/new";
 	is($st[4], $uid, 'what is made is his');
+	my $nameless = "$home/nameless";
+	mkdir $nameless, 0750 or die $!;
+	chown 4242, 4242, $nameless;
+	run({ %in, PROTOCOL_HOOK_SPOOL => $nameless }, 'check');
+	is((stat "$nameless/archive")[4], 4242, 'nor is what root checks for a '
+		. 'user without a name');
 	chmod 0550, "$his/new";
 	($status, $out) = run(\%his, 'check');
 	is($status, 1, 'check: new/ read-only');
