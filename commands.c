@@ -115,7 +115,7 @@ command_usage(FILE *to, const struct command *c)
 	const struct flag *f;
 	char synopsis[64];
 
-	fprintf(to, "usage: protocol-hook %s%s%s%s  %s\n", c->name,
+	fprintf(to, "usage: protocol-hook %s%s%s%s\n%s\n", c->name,
 	    c->flags[0].letter != 0 ? " [-FLAG...]" : "",
 	    *c->operands != '\0' ? " " : "", c->operands, c->what);
 	for (f = c->flags; f->letter != 0; f++) {

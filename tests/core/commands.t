@@ -19,6 +19,8 @@ for my $command (@commands) {
 	($status, $out, $err) = run({}, $command, '-h');
 	is($status, 0, "$command -h");
 	like($out, qr/\Ausage: protocol-hook $command/, "$command -h: usage");
+	is(scalar(grep { length > 80 } split /\n/, $out), 0,
+		"$command -h: its width");
 	($status, $out, $err) = run({}, $command, '-Z');
 	is($status, 2, "$command -Z");
 	is($out, '', "$command -Z: nothing on standard output");
