@@ -52,7 +52,7 @@ NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka check-nats \
 	check-postgresql check-apart check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
-	bench-cgi bench-scale nats lint install uninstall clean dist \
+	bench-cgi bench-instructions bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -254,8 +254,8 @@ build/bench/hello: bench/hello.c build/flags
 	@mkdir -p build/bench
 	$(CC) $(CFLAGS) -o $@ $<
 
-bench bench-cgi bench-scale:
-	$(NEED) build bench
+bench bench-cgi bench-instructions bench-scale:
+	$(NEED) build bench valgrind
 	$(MAKE) all $(BENCH)
 	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 
