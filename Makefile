@@ -48,7 +48,7 @@ HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 # The folder is not part of what is built; PWD, as a link may lead here.
 export PWD := $(CURDIR)
 MAPPED := $(call has,-fdebug-prefix-map=$(CURDIR)=.)
-HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) $(MAPPED)
+HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) $(MAPPED) -pthread
 # macOS's linker, for one, knows nothing of these.
 links = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c \
 	-o /dev/null - 2>/dev/null && echo $(1))
@@ -64,7 +64,7 @@ NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all tested check-consume check-kafka check-nats \
 	check-postgresql check-apart check-asan check-port coverage servers-matrix torture torture-nats soak fuzz bench \
-	bench-cgi bench-scale nats lint install uninstall clean dist \
+	bench-cgi bench-instructions bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -282,8 +282,8 @@ build/bench/hello: bench/hello.c build/flags
 	@mkdir -p build/bench
 	$(CC) $(CFLAGS) -o $@ $<
 
-bench bench-cgi bench-scale:
-	$(NEED) build bench
+bench bench-cgi bench-instructions bench-scale:
+	$(NEED) build bench valgrind
 	$(MAKE) all $(BENCH)
 	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 
