@@ -103,7 +103,7 @@ is($got->{json}{status}, 'duplicate', 'a repeat after a replay is a duplicate');
 
 # It counts what is flushed: after the last link comes a flush of new/.
 SKIP: {
-	skip 'needs strace', 2 if system('command -v strace >/dev/null') != 0;
+	skip no_strace(), 2 if no_strace();
 	unlink map { "$spool/new/$_" } files($spool);
 	my $trace = do {
 		local %ENV = (PATH => $ENV{PATH}, %in);
