@@ -78,7 +78,7 @@ is_size(const char *s, const char *suffixes, uint64_t *out)
 	if ((suffix = strchr(suffixes, *p)) == NULL || p[1] != '\0')
 		return false;
 	for (; suffix >= suffixes; suffix--) {
-		if (*out << 10 >> 10 != *out)
+		if (*out > UINT64_MAX >> 10)
 			return false;
 		*out <<= 10;
 	}
