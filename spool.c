@@ -665,9 +665,9 @@ flush_at_once(struct spool *sp)
 static void
 flush_data(struct spool *sp)
 {
+#ifdef __linux__
 	size_t i;
 
-#ifdef __linux__
 	/* One flush for all; elsewhere it would flush other programs' data. */
 	if (sp->own_fs) {
 		if (syncfs(sp->new) == -1)
