@@ -109,17 +109,16 @@ check-asan:
 all-asan run-core-asan: %-asan:
 	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
 
-# What no test comes by.  The sandbox would keep gcov from writing what it
-# counted, and the calls that a trace shows would be others.
-COVERAGE = -O0 -g --coverage -DNO_SANDBOX
-COVERAGE_TESTS = $(filter-out tests/core/order.t,$(CORE_TESTS)) \
-	tests/faults/cgi.t tests/faults/alloc.t
+# What tests come by, in a copy that gcov counts.
+COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage' LDFLAGS=tests/counted.c
+COVERAGE_TESTS = $(CORE_TESTS) \
+	$(addprefix tests/faults/,cgi.t fastcgi.t alloc.t disks.t)
 
 coverage:
 	$(NEED) build check
+	rm -rf build/coverage
 	sh scripts/copy build/coverage
-	find build/coverage -name '*.gcda' -exec rm {} +
-	$(MAKE) -C build/coverage CC=gcc CFLAGS='$(COVERAGE)' run-coverage
+	$(MAKE) -C build/coverage $(COVERAGE) run-coverage
 
 # Targets of libFuzzer, whose corpora grow in build/corpus.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))

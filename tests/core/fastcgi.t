@@ -302,7 +302,7 @@ SKIP: {
 		if system('strace -o /dev/null true 2>/dev/null') != 0;
 	my $spool = new_spool();
 	my $worker = worker(spool => $spool, under => ['sh', '-c',
-		'ulimit -n 250; exec strace -f -D -o /dev/null -e trace=fsync ' .
+		'ulimit -n 250; exec strace -D -o /dev/null -e trace=fsync ' .
 		'-e inject=fsync:delay_enter=100000 "$@"', 'sh']);
 	is(post($worker, event())->{status}, 200, 'few descriptors: ready');
 	kill 'STOP', $worker->{pid};

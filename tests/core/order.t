@@ -54,7 +54,7 @@ is_deeply(\@order, ['log', 'answer'], 'CGI: a repeat flushes nothing');
 # Eight requests that are there when the worker looks are one group.
 $spool = new_spool();
 my $trace = scratch() . '/trace';
-my $worker = worker(spool => $spool, under => ['strace', '-f', '-y', '-s', '40',
+my $worker = worker(spool => $spool, under => ['strace', '-y', '-s', '40',
 	'-o', $trace, '-e', "trace=$CALLS", '-D']);
 is(post($worker, event())->{status}, 200, 'FastCGI: ready');
 kill 'STOP', $worker->{pid};
