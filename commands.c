@@ -80,13 +80,12 @@ is_terminal(int fd)
 
 /* Usage */
 
+/* The exit status, once all of standard output is written. */
 static int
-flushed(FILE *to)
+flushed(int status)
 {
-	if (to != stdout)
-		return EXIT_USAGE;
 	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
+		return status;
 	warn("standard output");
 	return 1;
 }
@@ -106,7 +105,7 @@ usage(FILE *to)
 	fprintf(to, "\nprotocol-hook COMMAND -h shows a command's flags, -V "
 	    "the version.  Run by a web\nserver, as CGI or FastCGI, it "
 	    "receives webhooks: see protocol-hook(8).\n");
-	return flushed(to);
+	return flushed(to == stdout ? 0 : EXIT_USAGE);
 }
 
 static int
@@ -123,7 +122,7 @@ command_usage(FILE *to, const struct command *c)
 		    f->arg != NULL ? f->arg : "");
 		fprintf(to, "  %-12s %s\n", synopsis, f->what);
 	}
-	return flushed(to);
+	return flushed(to == stdout ? 0 : EXIT_USAGE);
 }
 
 /* 0, or -1 if usage was wrong, or 1 if help was asked for. */
@@ -224,21 +223,29 @@ verify(struct config *cfg, const struct arguments *a)
 static int
 act_as(const char *user, const char *path)
 {
-	struct passwd *pw = NULL;
+	struct passwd *pw;
 	struct stat st;
 
-	if (user != NULL) {
-		if ((pw = getpwnam(user)) == NULL) {
-			warnx("there is no user %s", user);
-			return -1;
-		}
-	} else if (geteuid() == 0 && stat(path, &st) == 0)
-		pw = getpwuid(st.st_uid);
-	if (pw == NULL || pw->pw_uid == geteuid() ||
-	    (initgroups(pw->pw_name, pw->pw_gid) == 0 &&
-	    setgid(pw->pw_gid) == 0 && setuid(pw->pw_uid) == 0))
+	if (user != NULL)
+		pw = getpwnam(user);
+	else if (geteuid() != 0 || stat(path, &st) == -1)
 		return 0;
-	warn("acting as %s", pw->pw_name);
+	else
+		pw = getpwuid(st.st_uid);
+	if (pw != NULL) {
+		st.st_uid = pw->pw_uid;
+		st.st_gid = pw->pw_gid;
+	} else if (user != NULL) {
+		warnx("there is no user %s", user);
+		return -1;
+	}
+	/* An owner without a name, as in containers, has the spool's group. */
+	if (st.st_uid == geteuid() ||
+	    ((pw != NULL ? initgroups(pw->pw_name, st.st_gid) :
+	    setgroups(1, &st.st_gid)) == 0 &&
+	    setgid(st.st_gid) == 0 && setuid(st.st_uid) == 0))
+		return 0;
+	warn("acting as uid %ld", (long)st.st_uid);
 	return -1;
 }
 
@@ -257,11 +264,7 @@ run(const struct command *c, const struct arguments *a)
 		return 1;
 	status = c->run(&cfg, a);
 	wipe(&cfg, sizeof(cfg));
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		warn("standard output");
-		return 1;
-	}
-	return status;
+	return flushed(status);
 }
 
 int
@@ -276,7 +279,7 @@ command(int argc, char **argv)
 		return usage(stdout);
 	if (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0) {
 		printf("protocol-hook %s\n", VERSION);
-		return flushed(stdout);
+		return flushed(0);
 	}
 	for (c = commands; c < COMMANDS_END; c++)
 		if (strcmp(name, c->name) == 0)

@@ -7,6 +7,8 @@
  *	SHIM_SHORT=1		read and write move at most 7 bytes of a file
  *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync or syncfs only pretends
  *	SHIM_COUNT=FILE		writes how many allocations there were
+ *	SHIM_SLOW=1		a flush takes 0.1 seconds
+ *	SHIM_CLOCK=FILE		has the time, seconds since 1970 as an int64_t
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,7 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdint.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SHORT	7
@@ -27,6 +32,20 @@ static unsigned long count, at;
 static int from_then_on, armed, cut_short;
 static const char *no_flush = "";
 static int count_fd = -1;
+static const volatile int64_t *wall_clock;
+
+/* Shared with the test, which sets it; the sandbox lets us keep it. */
+static const int64_t *
+map_clock(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *p = mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	close(fd);
+	return p;
+}
 
 /* After the C library's own start, so that main's calls are the first. */
 __attribute__((constructor))
@@ -41,6 +60,8 @@ start(void)
 	if (getenv("SHIM_COUNT") != NULL)
 		count_fd = open(getenv("SHIM_COUNT"),
 		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (getenv("SHIM_CLOCK") != NULL)
+		wall_clock = map_clock(getenv("SHIM_CLOCK"));
 	if (flush != NULL)
 		no_flush = flush;
 	if (alloc != NULL) {
@@ -135,6 +156,8 @@ flush(const char *name, int fd)
 
 	/* "/fsync/" is not in "/fdatasync/" */
 	snprintf(slashed, sizeof(slashed), "/%s/", name);
+	if (getenv("SHIM_SLOW") != NULL)
+		usleep(100000);
 	return strstr(no_flush, slashed) != NULL ? 0 : f(fd);
 }
 
@@ -154,4 +177,26 @@ int
 syncfs(int fd)
 {
 	return flush("syncfs", fd);
+}
+
+int
+clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int (*f)(clockid_t, struct timespec *) = next("clock_gettime");
+
+	if (wall_clock == NULL || id != CLOCK_REALTIME)
+		return f(id, ts);
+	*ts = (struct timespec){ .tv_sec = *wall_clock };
+	return 0;
+}
+
+time_t
+time(time_t *t)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (t != NULL)
+		*t = ts.tv_sec;
+	return ts.tv_sec;
 }

@@ -13,7 +13,8 @@ our @EXPORT = qw($dir run deliver);
 $ENV{TMPDIR} //= '/dev/shm' if -d -w '/dev/shm';
 
 # Runs a command: its exit status, standard output and standard error.  The
-# first argument is what the environment has beyond or instead of the usual.
+# first argument is what the environment has beyond or instead of the usual;
+# and in => what standard input has, under => [what runs it].
 our $dir = scratch();
 
 sub run {
@@ -23,6 +24,7 @@ sub run {
 	delete $env{$_} for grep { !defined $env{$_} } keys %env;
 	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_/ } keys %ENV;
 	my $in = delete $env{in} // '';
+	my @under = @{ delete $env{under} // [] };
 	open my $fh, '>:raw', "$dir/in" or die $!;
 	print {$fh} $in;
 	close $fh or die $!;
@@ -32,7 +34,7 @@ sub run {
 		open STDOUT, '>', "$dir/out" or die $!;
 		open STDERR, '>', "$dir/err" or die $!;
 		%ENV = %env;
-		exec $PROGRAM, @args or POSIX::_exit(127);
+		exec @under, $PROGRAM, @args or POSIX::_exit(127);
 	}
 	waitpid $pid, 0;
 	die "signal " . ($? & 127) if $? & 127;
