@@ -149,6 +149,7 @@ next_name(const char *path, const char *last, char next[256], bool first)
 {
 	DIR *d = opendir(path);
 	struct dirent *e;
+	struct name n;
 
 	next[0] = '\0';
 	if (d == NULL) {
@@ -156,7 +157,8 @@ next_name(const char *path, const char *last, char next[256], bool first)
 		return -1;
 	}
 	while ((e = readdir(d)) != NULL) {
-		if (e->d_name[0] == '.' || strcmp(e->d_name, last) <= 0)
+		/* Any other may come after all that ever will. */
+		if (!name_read(&n, e->d_name) || strcmp(e->d_name, last) <= 0)
 			continue;
 		if (next[0] == '\0' ||
 		    (strcmp(e->d_name, next) < 0) == first)
