@@ -176,6 +176,7 @@ for (	[event(id => '../../../etc/passwd'), 'message.created.' . '_' x 9 . 'etc_p
 	[event(id => '.hidden', type => '..'), '..._hidden'],
 	[event(id => 'é b'), 'message.created.___b'],
 	[event(id => 'i' x 200, type => 't' x 200), 't' x 64 . '.' . 'i' x 64],
+	[event(id => 'A[a{0:Z@z`9/-_', type => 'B.b'), 'B.b.A_a_0_Z_z_9_-_'],
 	[event(id => 'a', type => 'call.started'), 'call.started.a']) {
 	my ($text, $tail) = @$_;
 	is_answer(cgi(spool => $spool, body => $text), 200, 'stored', $tail);
@@ -272,6 +273,15 @@ is_answer(cgi(spool => $spool, body => $body,
 is(scalar files($spool), 2, 'KEEP_DAYS=0: each is stored');
 is(scalar(map { files($spool, "archive/$_") } files($spool, 'archive')), 0,
 	'KEEP_DAYS=0: nothing is archived');
+{
+	my @t = gmtime(time - 86400);
+	my $yesterday = sprintf '%04d-%02d-%02d', $t[5] + 1900, $t[4] + 1, $t[3];
+	mkdir "$spool/archive/$yesterday" or die $!;
+	cgi(spool => $spool, body => $body,
+		env => { PROTOCOL_HOOK_KEEP_DAYS => 0 });
+	ok(-d "$spool/archive/$yesterday",
+		'KEEP_DAYS=0: yesterday stays, for what was killed before midnight');
+}
 
 # The archive.
 $spool = new_spool();

@@ -8,6 +8,8 @@
  *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync or syncfs only pretends
  *	SHIM_COUNT=FILE		writes how many allocations there were
  *	SHIM_SLOW=1		a flush takes 0.1 seconds
+ *	SHIM_FS=ro		file systems say that they are read-only, or with
+ *		uncounted	that they count no inodes
  *	SHIM_CLOCK=FILE		has the time, seconds since 1970 as an int64_t
  */
 #include <dlfcn.h>
@@ -19,6 +21,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -199,4 +202,24 @@ time(time_t *t)
 	if (t != NULL)
 		*t = ts.tv_sec;
 	return ts.tv_sec;
+}
+
+int
+fstatvfs(int fd, struct statvfs *vfs)
+{
+	int (*f)(int, struct statvfs *) = next("fstatvfs64");
+	const char *fs = getenv("SHIM_FS");
+	int r = f(fd, vfs);
+
+	if (fs != NULL && strcmp(fs, "ro") == 0)
+		vfs->f_flag |= ST_RDONLY;
+	else if (fs != NULL)
+		vfs->f_files = vfs->f_favail = 0;
+	return r;
+}
+
+int
+fstatvfs64(int fd, struct statvfs64 *vfs)
+{
+	return fstatvfs(fd, (struct statvfs *)vfs);
 }
