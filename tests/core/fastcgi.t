@@ -192,13 +192,13 @@ ok(!sysread($cut, $none, 1), '... ends it');
 
 # More at once than a group has, with log lines that fill what is kept of them.
 kill 'STOP', $worker->{pid};
-my @sockets = map { fcgi_connect($worker) } 1 .. 70;
+my @sockets = map { fcgi_connect($worker) } 1 .. 140;
 my $lines = () = slurp($worker->{log}) =~ /\n/g;
 fcgi_send($_, fcgi_request(event(id => '\\u0001' x 120 . ++$lines,
 	type => '\\u0002' x 120))) for @sockets;
 kill 'CONT', $worker->{pid};
-is((grep { $_->{status} == 200 } map { fcgi_recv($_) } @sockets), 70,
-	'70 at once: each is answered');
+is((grep { $_->{status} == 200 } map { fcgi_recv($_) } @sockets), 140,
+	'140 at once: each is answered');
 ok(wait_for(sub { my $now = () = slurp($worker->{log}) =~ /\n/g;
 	$now == $lines }), '... and logged');
 

@@ -73,7 +73,7 @@ check("Landlock $_", 'ok +test delivery ',
 	fault("landlock_create_ruleset:retval=$_:when=1")) for 2 .. 6;
 
 SKIP: {
-	skip 'not root', 12 if $> != 0;
+	skip 'not root', 15 if $> != 0;
 	my ($uid) = (getpwnam 'nobody')[2];
 	for my $call (qw(setgroups setgid setuid)) {
 		($status, $out, $err) = run({ %in,
@@ -82,7 +82,13 @@ SKIP: {
 		is($out, '', "$call fails: nothing is looked at");
 		like($err, qr/acting as uid $uid: /, "$call fails: said");
 	}
-	skip 'may not mount', 3 if !can_mount();
+	my $his = new_spool();
+	chown 54321, 54321, $his;
+	($status, $out, $err) = run({ %in, PROTOCOL_HOOK_SPOOL => $his,
+		fault('setgroups:error=EPERM', '-f') }, 'check');
+	is($status, 1, 'an owner without a name, and setgroups fails');
+	like($err, qr/acting as uid 54321: /, 'said');
+	skip 'may not mount', 4 if !can_mount();
 	check('a file system of its own', 'ok +spool .*a file system of its own$',
 		mounted($spool));
 	check('a part that is mounted', 'FAIL +spool .*: mount the whole spool',
@@ -105,6 +111,8 @@ for my $call ('read', 'newfstatat,fstat') {
 	is($status, 1, "sign: $call of the keys fails");
 	like($err, qr/PROTOCOL_HOOK_SECRET_FILE Input\/output error/, 'says so');
 }
+check('its keys can not be looked at', 'FAIL +secret file .*can\'t be read', %file,
+	fault('newfstatat,stat:error=EIO', @of));
 is((run({ %file, in => 'x', fault('read:error=EINTR:when=1', @of) }, 'sign'))[1],
 	sign('x') . "\n", 'sign: a signal while the keys are read');
 ($status, $out) = run({ in => 'x', fault('read:error=EINTR:when=1', '-P',

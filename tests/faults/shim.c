@@ -37,6 +37,12 @@ static const char *no_flush = "";
 static int count_fd = -1;
 static const volatile int64_t *wall_clock;
 
+static void *
+next(const char *name)
+{
+	return dlsym(RTLD_NEXT, name);
+}
+
 /* Shared with the test, which sets it; the sandbox lets us keep it. */
 static const int64_t *
 map_clock(const char *path)
@@ -50,7 +56,28 @@ map_clock(const char *path)
 	return p;
 }
 
-/* After the C library's own start, so that main's calls are the first. */
+static int (*real_main)(int, char **, char **);
+
+static int
+armed_main(int argc, char **argv, char **envp)
+{
+	armed = 1;
+	return real_main(argc, argv, envp);
+}
+
+/* So that main's calls are the first. */
+int
+__libc_start_main(int (*fn)(int, char **, char **), int argc, char **argv,
+    void (*init)(void), void (*fini)(void), void (*rtld_fini)(void),
+    void *stack_end)
+{
+	int (*f)(int (*)(int, char **, char **), int, char **, void (*)(void),
+	    void (*)(void), void (*)(void), void *) = next("__libc_start_main");
+
+	real_main = fn;
+	return f(armed_main, argc, argv, init, fini, rtld_fini, stack_end);
+}
+
 __attribute__((constructor))
 static void
 start(void)
@@ -71,7 +98,6 @@ start(void)
 		at = strtoul(alloc, NULL, 10);
 		from_then_on = strchr(alloc, '+') != NULL;
 	}
-	armed = 1;
 }
 
 __attribute__((destructor))
@@ -118,12 +144,6 @@ void *
 realloc(void *p, size_t n)
 {
 	return fails() ? NULL : __libc_realloc(p, n);
-}
-
-static void *
-next(const char *name)
-{
-	return dlsym(RTLD_NEXT, name);
 }
 
 static size_t
