@@ -41,7 +41,7 @@ static = $(if $(STATIC),--static)
 HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	-DVERSION='"$(VERSION)"' -DSPOOLDIR='"$(SPOOLDIR)"' -I. \
 	$(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
-HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY)
+HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) -pthread
 HOOK_LDFLAGS = -Wl,-z,relro,-z,now $(if $(STATIC),-static-pie,-pie)
 HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
@@ -52,7 +52,7 @@ NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka check-nats \
 	check-postgresql check-apart check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
-	bench-cgi bench-scale nats lint install uninstall clean dist \
+	bench-cgi bench-instructions bench-scale nats lint install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -110,10 +110,11 @@ all-asan run-core-asan: %-asan:
 	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
 
 # What tests come by, in a copy that gcov counts.
-COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage' LDFLAGS=tests/counted.c
+COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' \
+	LDFLAGS=tests/counted.c
 COVERAGE_TESTS = $(CORE_TESTS) \
 	$(addprefix tests/faults/,alloc.t cgi.t commands.t \
-	disks.t doors.t)
+	disks.t doors.t threads.t)
 
 coverage:
 	$(NEED) build check
@@ -254,8 +255,8 @@ build/bench/hello: bench/hello.c build/flags
 	@mkdir -p build/bench
 	$(CC) $(CFLAGS) -o $@ $<
 
-bench bench-cgi bench-scale:
-	$(NEED) build bench
+bench bench-cgi bench-instructions bench-scale:
+	$(NEED) build bench valgrind
 	$(MAKE) all $(BENCH)
 	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 

@@ -210,7 +210,7 @@ is((grep { !/^result=\w+ status=\d{3} .*ms=[\d.]+( reason=.*)?$/ }
 	'every line has its form');
 is(reap($worker), 0, 'SIGTERM ends it with 0');
 
-# Late requests.
+# Late requests, with less patience than usual.
 {
 	local $Hook::PROGRAM = 'build/quick/protocol-hook';
 	$spool = new_spool();
@@ -234,27 +234,35 @@ is(reap($worker), 0, 'SIGTERM ends it with 0');
 	pipe my $read, my $write or die $!;
 	is(cgi(spool => $spool, body => $body, stdin => $read)->{status}, 408,
 		'CGI: a body that does not come');
+
+	# More connections than there are slots: the oldest give way.
+	$spool = new_spool();
+	$worker = worker(spool => $spool, under => ['prlimit', '--nofile=300']);
+	my @crowd = map { fcgi_connect($worker) } 1 .. 200;
+	is(post($worker, event())->{status}, 200, 'served beside a crowd of silent ones');
+	close $_ for @crowd;
+	reap($worker);
+	$worker = worker(spool => $spool, under => ['prlimit', '--nofile=19']);
+	is((post($worker, event()) // {})->{status}, 200,
+		'even with 19 descriptors') for 1 .. 2;
+	reap($worker);
+	$worker = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
+	@crowd = map { fcgi_connect($worker) } 1 .. 14;
+	is((post($worker, event()) // {})->{status}, 200,
+		'even with 40 descriptors');
+	fcgi_send($_, fcgi_request(event())) for @crowd[9 .. 13];
+	is((grep { ((fcgi_recv($_, 5) // {})->{status} // 0) == 200 }
+		@crowd[12 .. 13]), 2, 'more at once than it can hold');
+	close $_ for @crowd;
+	reap($worker);
 }
 
-# More connections than there are slots: the oldest give way.
-$spool = new_spool();
-$worker = worker(spool => $spool, under => ['prlimit', '--nofile=300']);
-my @crowd = map { fcgi_connect($worker) } 1 .. 200;
-is(post($worker, event())->{status}, 200, 'served beside a crowd of silent ones');
-close $_ for @crowd;
-reap($worker);
-$worker = worker(spool => $spool, under => ['prlimit', '--nofile=26']);
-is((post($worker, event()) // {})->{status}, 200, 'even with 26 descriptors')
-	for 1 .. 2;
-reap($worker);
+# A burst: who has just connected is not closed for others, who wait meanwhile.
 $worker = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
-@crowd = map { fcgi_connect($worker) } 1 .. 50;
-is((post($worker, event()) // {})->{status}, 200,
-	'even with 40 descriptors');
-fcgi_send($_, fcgi_request(event())) for @crowd[30 .. 49];
-is((grep { (fcgi_recv($_, 5) // {})->{status} // 0 == 200 }
-	@crowd[48 .. 49]), 2, 'more at once than it can hold');
-close $_ for @crowd;
+my @burst = map { fcgi_connect($worker) } 1 .. 20;
+fcgi_send($_, fcgi_request(event())) for reverse @burst;
+is((grep { ((fcgi_recv($_) // {})->{status} // 0) == 200 } @burst), 20,
+	'a burst: all are served');
 reap($worker);
 
 # Without a standard error, the log goes to the web server.

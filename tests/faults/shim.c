@@ -6,6 +6,8 @@
  *	SHIM_ALLOC=N, N+	the N-th allocation since main fails, or all from it
  *	SHIM_SHORT=1		read and write move at most 7 bytes of a file
  *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync or syncfs only pretends
+ *	SHIM_FDATASYNC=N	the N-th fdatasync of all threads fails
+ *	SHIM_NOTHREAD=1		there are no threads to be had
  *	SHIM_COUNT=FILE		writes how many allocations there were
  *	SHIM_SLOW=1		a flush takes 0.1 seconds
  *	SHIM_FS=ro		file systems say that they are read-only, or with
@@ -15,6 +17,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +122,7 @@ end(void)
 static int
 fails(void)
 {
-	/* Another thread is none of the program's: tests/counted.c. */
+	/* Only main's thread: tests/counted.c has one of its own. */
 	if (!armed || gettid() != getpid())
 		return 0;
 	count++;
@@ -193,7 +197,25 @@ fsync(int fd)
 int
 fdatasync(int fd)
 {
+	static atomic_int calls;
+	const char *bad = getenv("SHIM_FDATASYNC");
+
+	if (bad != NULL && ++calls == atoi(bad)) {
+		errno = EIO;
+		return -1;
+	}
 	return flush("fdatasync", fd);
+}
+
+int
+pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+    void *(*fn)(void *), void *arg)
+{
+	int (*f)(pthread_t *, const pthread_attr_t *, void *(*)(void *),
+	    void *) = next("pthread_create");
+
+	return armed && getenv("SHIM_NOTHREAD") != NULL ? EAGAIN :
+	    f(thread, attr, fn, arg);
 }
 
 int

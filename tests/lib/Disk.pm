@@ -4,7 +4,7 @@ package Disk;
 use strict;
 use warnings;
 use Exporter qw(import);
-use Hook qw(scratch);
+use Hook qw(scratch wait_for);
 
 our @EXPORT = qw(can_mount new_disk mount_disk unmount_disk cut_power);
 
@@ -49,6 +49,10 @@ sub unmount_disk {
 	my ($disk) = @_;
 	run('umount', $disk->{at});
 	delete $mounted{ $disk->{at} };
+	# Another mount name space may have it for a moment longer; mounted
+	# anew it would be the same file system still, shut down or not.
+	wait_for(sub { run('losetup', '-j', $disk->{image}) eq '' })
+		or die "$disk->{at} is still in use";
 	return;
 }
 
