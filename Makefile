@@ -207,8 +207,8 @@ TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
 	build/poll/protocol-hook build/shim.so
 
 run-coverage: $(TESTED)
-	-prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS)
-	perl scripts/coverage -v $(SOURCES)
+	prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS); r=$$?; \
+	    perl scripts/coverage $(SOURCES) && exit $$r
 
 run-core: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(CORE_TESTS)

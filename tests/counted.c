@@ -3,7 +3,7 @@
  * Linked in by make coverage: at its end the program has its counts written by
  * a thread that the sandbox does not confine, as that was entered by another
  * one.  strace without -f does not see it either; it has descriptors and a umask
-* of its own.  What SIGTERM ends is counted like what returns from main.
+ * of its own.  What SIGTERM ends is counted like what returns from main.
  */
 #define _GNU_SOURCE 1
 #include <sys/stat.h>
