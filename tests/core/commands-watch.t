@@ -137,4 +137,13 @@ SKIP: {
 }
 is((run({ PROTOCOL_HOOK_SPOOL => "$spool-none" }, 'watch'))[0], 1,
 	'watch: no spool');
+# The first thing that is done with a spool.
+$in{PROTOCOL_HOOK_SPOOL} = $spool = new_spool();
+my $pid = watch($PROGRAM);
+ok(wait_for(sub { -d "$spool/new" || waitpid($pid, POSIX::WNOHANG()) })
+	&& -d "$spool/new", 'watch of a spool that was never used makes new/');
+ok(watch_ready(), 'and shows what arrives');
+kill 'TERM', $pid;
+waitpid $pid, 0;
+
 done_testing();
