@@ -11,6 +11,7 @@ use Hook;
 use Commands;
 use Faults qw(can_trace);
 
+my $can_mount = can_mount();	# it may start the test anew
 plan skip_all => 'needs strace that may trace' if !can_trace();
 my $shim = "$ENV{PWD}/build/shim.so";
 my ($status, $out, $err, $fh);
@@ -88,7 +89,7 @@ SKIP: {
 		fault('setgroups:error=EPERM', '-f') }, 'check');
 	is($status, 1, 'an owner without a name, and setgroups fails');
 	like($err, qr/acting as uid 54321: /, 'said');
-	skip 'may not mount', 4 if !can_mount();
+	skip 'may not mount', 4 if !$can_mount;
 	check('a file system of its own', 'ok +spool .*a file system of its own$',
 		mounted($spool));
 	check('a part that is mounted', 'FAIL +spool .*: mount the whole spool',
