@@ -201,10 +201,13 @@ missing_print(natsConnection *nats, int spool, const char *prefix)
 {
 	char hex[HEX_SIZE + 1] = "", *name;
 	struct list l = { .n = 0 };
+	jsOptions o;
 	int64_t since;
 	jsCtx *js;
 
-	must(natsConnection_JetStream(&js, nats, NULL), "JetStream");
+	jsOptions_Init(&o);
+	o.Wait = ANSWER_MS;
+	must(natsConnection_JetStream(&js, nats, &o), "JetStream");
 	list_archive(&l, spool);
 	name = read_stream(&l, js, prefix);
 	/* Only now, as old messages may have been deleted while we read. */

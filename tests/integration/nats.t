@@ -33,6 +33,7 @@ sub start {
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<', '/dev/null' or die $!;
+		open STDOUT, '>', '/dev/null' or die $!;
 		open STDERR, '>>', $log or die $!;
 		@ENV{keys %$env} = values %$env;
 		exec @command or POSIX::_exit(127);
@@ -51,6 +52,8 @@ sub end {
 
 END {
 	my $status = $?;
+	# Its workers would stay.
+	kill 'TERM', $nginx and waitpid $nginx, 0 if delete $started{$nginx // 0};
 	kill 'KILL', $_ for keys %started;
 	waitpid $_, 0 for keys %started;
 	$? = $status;
@@ -139,8 +142,12 @@ reap($worker);
 # What the stream lost, the archive still has.
 sub missing {
 	my ($spool, $prefix) = @_;
-	my $said = `NATS_URL=$URL $FORWARDER -m $spool $prefix`;
-	die "-m: $?" if $?;
+	my $said;
+	# Its leader may just be elected.
+	wait_for(sub {
+		$said = `NATS_URL=$URL $FORWARDER -m $spool $prefix`;
+		$? == 0;
+	}, 60) or die "-m: $?";
 	return split ' ', $said;
 }
 
@@ -376,10 +383,10 @@ sub rate_of {
 # against what the receiver stores.
 SKIP: {
 	skip 'not under sanitizers', 1 if $ENV{ASAN_OPTIONS};
-	my $n = 5000;
-	my (%best, @rates);
-	# The machine has other things to do: the best of some rounds.
-	for my $round (1 .. 6) {
+	my ($n, $rounds) = $ENV{DELIVERIES} ? (10_000, 7) : (5000, 1);
+	my (@ratios, @rates);
+	# The machine has other things to do: the median of some rounds.
+	for (1 .. $rounds) {
 		my $full = new_spool();
 		mkdir "$full/new" or die $!;
 		for (1 .. $n) {
@@ -399,15 +406,11 @@ SKIP: {
 			0 });
 		is(scalar(files($full)), 0, 'all forwarded');
 		push @rates, sprintf '%.0f/%.0f', @rate{qw(spool memory)};
-		for (qw(spool memory)) {
-			$best{$_} = $rate{$_} if $rate{$_} > ($best{$_} // 0);
-		}
-		last if !$ENV{DELIVERIES} ||
-			($round > 2 && $best{spool} >= 0.7 * $best{memory});
+		push @ratios, $rate{spool} / $rate{memory};
 	}
 	diag "forwarder/from memory, a second: @rates";
 	# A rate is no test of what is right, and machines are noisy.
-	cmp_ok($best{spool}, '>=', 0.7 * $best{memory},
+	cmp_ok((sort { $a <=> $b } @ratios)[$rounds / 2], '>=', 0.7,
 		'at least 0.7 of publishing from memory') if $ENV{DELIVERIES};
 }
 end($nginx, 'QUIT');
