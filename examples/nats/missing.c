@@ -44,8 +44,11 @@ struct list {
 static void
 must(natsStatus status, const char *what)
 {
+	const char *why = nats_GetLastError(NULL);
+
 	if (status != NATS_OK)
-		errx(1, "%s: %s", what, natsStatus_GetText(status));
+		errx(1, "%s: %s", what, why != NULL && *why != '\0' ? why :
+		    natsStatus_GetText(status));
 }
 
 static bool

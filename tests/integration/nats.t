@@ -183,6 +183,8 @@ is_deeply([missing($third, 'lossy')], [],
 create_stream($cluster, 'queue', retention => 'workqueue');
 isnt(system("NATS_URL=$URL $FORWARDER -m $third queue 2>/dev/null"), 0,
 	'-m: not for a stream that deletes what was consumed');
+like(`NATS_URL=$URL $FORWARDER -m $third none 2>&1`, qr/no stream matches/,
+	'-m: not without a stream');
 api($cluster, "STREAM.DELETE.$_") for qw(lossy queue);
 
 # The whole chain: clients, nginx, two receivers, two spools, two forwarders.
