@@ -3,8 +3,9 @@
  * What the archive has and the stream has not, as digests for protocol-hook
  * replay: a stream may lose what it has acknowledged.
  *
- * The archive is listed before the stream is read, so what is published
- * meanwhile is found there.  A delivery that still waits is a second link of
+ * Replicas may differ, and which one a consumer reads the servers decide: we ask
+ * again until each was read.  The archive is listed before the stream is read,
+ * so what is published meanwhile is found there.  A delivery that still waits is a second link of
  * its file in the archive, and so is not missing.  Nothing is printed before
  * all was read.
  */
@@ -28,17 +29,28 @@
 #include "missing.h"
 
 #define ANSWER_MS	10000
+#define REPLICAS_MAX	8
+#define TRIES_MAX	100
 #define HEX_SIZE	BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE)
 
 struct archived {
 	uint8_t digest[SHA256_DIGEST_SIZE];
 	int64_t arrived;	/* nanoseconds */
-	bool found;
+	unsigned int replicas;	/* that have it */
+	unsigned int last;	/* of these */
 };
 
 struct list {
 	struct archived *items;
 	size_t n, room;
+};
+
+struct stream {
+	const char *prefix;
+	char *name;
+	char *servers[REPLICAS_MAX];	/* whose replicas were read */
+	unsigned int nread, online;
+	int64_t since;		/* the oldest message, nanoseconds */
 };
 
 static void
@@ -92,7 +104,7 @@ static void
 list_day(struct list *l, int archive, const char *day)
 {
 	DIR *dir = open_directory(archive, day);
-	struct archived a = { .found = false };
+	struct archived a = { .replicas = 0 };
 	struct dirent *entry;
 	struct stat st;
 
@@ -135,9 +147,9 @@ list_archive(struct list *l, int spool)
 
 /* Ticks off a message; true if it was the last one. */
 static bool
-tick_off(struct list *l, natsMsg *msg)
+tick_off(struct list *l, unsigned int replica, natsMsg *msg)
 {
-	struct archived key = { .found = false }, *a = NULL;
+	struct archived key = { .replicas = 0 }, *a = NULL;
 	jsMsgMetaData *meta;
 	const char *id;
 	bool last;
@@ -145,8 +157,10 @@ tick_off(struct list *l, natsMsg *msg)
 	if (natsMsgHeader_Get(msg, "Nats-Msg-Id", &id) == NATS_OK &&
 	    parse_digest(key.digest, id) && l->n > 0)
 		a = bsearch(&key, l->items, l->n, sizeof(*l->items), compare);
-	if (a != NULL)
-		a->found = true;
+	if (a != NULL && a->last != replica) {
+		a->last = replica;
+		a->replicas++;
+	}
 	must(natsMsg_GetMetaData(&meta, msg), "message");
 	last = meta->NumPending == 0;
 	jsMsgMetaData_Destroy(meta);
@@ -154,76 +168,113 @@ tick_off(struct list *l, natsMsg *msg)
 	return last;
 }
 
-/* The headers of all messages; the stream's name is the caller's to free. */
-static char *
-read_stream(struct list *l, jsCtx *js, const char *prefix)
+/* Whether the consumer is with a server whose replica was not read yet. */
+static bool
+is_new(struct stream *st, const jsConsumerInfo *info)
+{
+	const char *server = info->Cluster == NULL ||
+	    info->Cluster->Leader == NULL ? "" : info->Cluster->Leader;
+
+	for (unsigned int i = 0; i < st->nread; i++)
+		if (strcmp(st->servers[i], server) == 0)
+			return false;
+	if (st->nread == REPLICAS_MAX ||
+	    (st->servers[st->nread] = strdup(server)) == NULL)
+		err(1, NULL);
+	st->nread++;
+	return true;
+}
+
+/* The headers of all messages of some replica, unless it was read before. */
+static void
+read_replica(struct list *l, struct stream *st, jsCtx *js)
 {
 	jsConsumerInfo *info;
 	natsSubscription *sub;
-	char subject[256], *name;
+	char subject[256];
 	jsSubOptions o;
 	natsMsg *msg;
 	bool last;
 
-	snprintf(subject, sizeof(subject), "%s.>", prefix);
+	snprintf(subject, sizeof(subject), "%s.>", st->prefix);
 	jsSubOptions_Init(&o);
 	o.Ordered = true;
 	o.Config.HeadersOnly = true;
 	must(js_SubscribeSync(&sub, js, subject, NULL, &o, NULL), subject);
 	must(natsSubscription_GetConsumerInfo(&info, sub, NULL, NULL),
 	    subject);
-	if ((name = strdup(info->Stream)) == NULL)
+	if (st->name == NULL && (st->name = strdup(info->Stream)) == NULL)
 		err(1, NULL);
-	last = info->NumPending + info->Delivered.Consumer == 0;
+	last = !is_new(st, info) ||
+	    info->NumPending + info->Delivered.Consumer == 0;
 	jsConsumerInfo_Destroy(info);
 	while (!last) {
 		must(natsSubscription_NextMsg(&msg, sub, ANSWER_MS), subject);
-		last = tick_off(l, msg);
+		last = tick_off(l, st->nread, msg);
 	}
+	natsSubscription_Unsubscribe(sub);
 	natsSubscription_Destroy(sub);
-	return name;
 }
 
-/* When the oldest message came that was not deleted since, nanoseconds. */
-static int64_t
-kept_since(jsCtx *js, const char *name)
+static void
+look_at(struct stream *st, jsCtx *js)
 {
 	jsStreamInfo *info;
-	int64_t since;
+	jsClusterInfo *cluster;
 
-	must(js_GetStreamInfo(&info, js, name, NULL, NULL), name);
+	must(js_GetStreamInfo(&info, js, st->name, NULL, NULL), st->name);
 	if (info->Config->Retention != js_LimitsPolicy)
-		errx(1, "%s: a stream that deletes what was consumed", name);
-	since = info->State.FirstSeq > 1 ? info->State.FirstTime : 0;
+		errx(1, "%s: a stream that deletes what was consumed",
+		    st->name);
+	st->since = info->State.FirstSeq > 1 ? info->State.FirstTime : 0;
+	cluster = info->Cluster;
+	st->online = 1;
+	for (int i = 0; cluster != NULL && i < cluster->ReplicasLen; i++)
+		st->online += !cluster->Replicas[i]->Offline;
 	jsStreamInfo_Destroy(info);
-	return since;
+}
+
+static void
+read_stream(struct list *l, struct stream *st, jsCtx *js)
+{
+	unsigned int tries = 0;
+
+	do {
+		read_replica(l, st, js);
+		/* Again, as old messages may have been deleted meanwhile. */
+		look_at(st, js);
+	} while (st->nread < st->online && ++tries < TRIES_MAX);
+	if (st->nread < st->online)
+		warnx("%s: only %u of %u replicas were read", st->name,
+		    st->nread, st->online);
 }
 
 void
 missing_print(natsConnection *nats, int spool, const char *prefix)
 {
-	char hex[HEX_SIZE + 1] = "", *name;
+	struct stream st = { .prefix = prefix };
+	char hex[HEX_SIZE + 1] = "";
 	struct list l = { .n = 0 };
 	jsOptions o;
-	int64_t since;
 	jsCtx *js;
 
 	jsOptions_Init(&o);
 	o.Wait = ANSWER_MS;
 	must(natsConnection_JetStream(&js, nats, &o), "JetStream");
 	list_archive(&l, spool);
-	name = read_stream(&l, js, prefix);
-	/* Only now, as old messages may have been deleted while we read. */
-	since = kept_since(js, name);
+	read_stream(&l, &st, js);
 	for (size_t i = 0; i < l.n; i++)
-		if (!l.items[i].found && l.items[i].arrived >= since) {
+		if (l.items[i].replicas < st.nread &&
+		    l.items[i].arrived >= st.since) {
 			base16_encode_update(hex, SHA256_DIGEST_SIZE,
 			    l.items[i].digest);
 			puts(hex);
 		}
 	if (fflush(stdout) == EOF)
 		err(1, "standard output");
-	free(name);
+	while (st.nread > 0)
+		free(st.servers[--st.nread]);
+	free(st.name);
 	free(l.items);
 	jsCtx_Destroy(js);
 }
