@@ -41,7 +41,7 @@ static = $(if $(STATIC),--static)
 HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	-DVERSION='"$(VERSION)"' -DSPOOLDIR='"$(SPOOLDIR)"' -I. \
 	$(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
-HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY)
+HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) -pthread
 HOOK_LDFLAGS = -Wl,-z,relro,-z,now $(if $(STATIC),-static-pie,-pie)
 HOOK_LIBS = $(shell $(PKG_CONFIG) $(static) --libs $(LIBRARIES))
 COMPILE = $(CC) $(HOOK_CPPFLAGS) $(CPPFLAGS) $(HOOK_CFLAGS) $(CFLAGS)
@@ -51,8 +51,9 @@ MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka check-nats \
-	check-postgresql check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
-	bench-cgi bench-scale nats lint install uninstall clean dist \
+	check-postgresql check-asan coverage servers-matrix torture torture-nats \
+	soak fuzz bench bench-cgi bench-instructions bench-scale nats lint \
+	run-lint-nats install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -249,8 +250,8 @@ build/bench/hello: bench/hello.c build/flags
 	@mkdir -p build/bench
 	$(CC) $(CFLAGS) -o $@ $<
 
-bench bench-cgi bench-scale:
-	$(NEED) build bench
+bench bench-cgi bench-instructions bench-scale:
+	$(NEED) build bench valgrind
 	$(MAKE) all $(BENCH)
 	bench/$(if $(@:bench=),$(@:bench-%=%),run) $(if $(QUICK),quick)
 

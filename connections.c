@@ -27,11 +27,14 @@
 
 #include "hook.h"
 
-#define SLOTS_MAX	1024
-#define SLOT_FDS	3	/* its socket, what it holds, a file being written */
-#define OWN_FDS		24	/* standard streams, listener, spool, and so on */
+#define SLOTS_MAX	4096
+#define SLOT_FDS	2	/* its socket, and what it holds */
+#define OWN_FDS		16	/* standard streams, listener, spool, and so on */
+#define DESCRIPTORS	(OWN_FDS + SLOT_FDS * SLOTS_MAX + GROUP_MAX)
 #define LOOK_SIZE	65536
 #define OTHERS_MAX	(1 << 20)	/* bytes, parameters above all */
+#define GIVE_WAY_MS	(REQUEST_SECONDS * 1000 / 12)	/* see find_slot() */
+#define FULL_MS		50	/* until it is seen whether one may */
 #define STOP_SECONDS	5
 #define COLLECT_MAX	64	/* reads from one connection at a time */
 
@@ -220,15 +223,15 @@ connections_open(int listener, int wake, size_t max_body)
 	if (fcntl(listener, F_SETFL, O_NONBLOCK) == -1 ||
 	    getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		return -1;
-	if (limit.rlim_cur < 4 * SLOTS_MAX) {
-		limit.rlim_cur = limit.rlim_max < 4 * SLOTS_MAX ?
-		    limit.rlim_max : 4 * SLOTS_MAX;
+	if (limit.rlim_cur < DESCRIPTORS) {
+		limit.rlim_cur = limit.rlim_max < DESCRIPTORS ?
+		    limit.rlim_max : DESCRIPTORS;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	nslots = SLOTS_MAX;
-	if (limit.rlim_cur < OWN_FDS + SLOT_FDS * SLOTS_MAX)
-		nslots = limit.rlim_cur < OWN_FDS + SLOT_FDS ? 1 :
-		    (size_t)(limit.rlim_cur - OWN_FDS) / SLOT_FDS;
+	if (limit.rlim_cur < DESCRIPTORS)
+		nslots = limit.rlim_cur < OWN_FDS + 2 * SLOT_FDS ? 1 :
+		    (size_t)(limit.rlim_cur - OWN_FDS) / (SLOT_FDS + 1);
 	for (i = 0; i < nslots; i++)
 		slots[i].fd = slots[i].held = -1;
 	return 0;
@@ -249,19 +252,22 @@ end(struct connection *c)
 
 /*
  * A slot that is free, or that of the connection that has been waiting longest;
- * NULL if all have something to do.
+ * NULL if all have something to do, or had hardly the time to say what: in a
+ * burst a server connects some time before it sends.
  */
 static struct connection *
 find_slot(void)
 {
+	int64_t before = milliseconds() - GIVE_WAY_MS;
 	struct connection *c, *oldest = NULL;
 
 	for (c = slots; c < slots + top; c++) {
 		if (c->fd == -1)
 			return c;
-		if (!c->ready && !c->taken &&
-		    (oldest == NULL || c->since < oldest->since))
+		if (!c->ready && !c->taken && c->since <= before) {
+			before = c->since;
 			oldest = c;
+		}
 	}
 	return top < nslots ? &slots[top] : oldest;
 }
@@ -315,8 +321,11 @@ connections_wait(int64_t most)
 	struct connection *c;
 	struct timespec ts;
 	size_t n = 2, ready = 0;
+	bool full = find_slot() == NULL;
 	int64_t left = time_left();
 
+	if (full && (left == -1 || left > FULL_MS))
+		left = FULL_MS;
 	if (left == -1 || (most != -1 && most < left * 1000))
 		left = most;
 	else
@@ -325,8 +334,8 @@ connections_wait(int64_t most)
 	ts.tv_nsec = left % 1000000 * 1000;
 
 	fds[0] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
-	fds[1] = (struct pollfd){ .fd = stop_at == 0 ? listen_fd : -1,
-	    .events = POLLIN };
+	fds[1] = (struct pollfd){ .events = POLLIN,
+	    .fd = stop_at != 0 || full ? -1 : listen_fd };
 	/* A free slot's descriptor is -1, which poll passes over. */
 	for (c = slots; c < slots + top; c++)
 		fds[n++] = (struct pollfd){ .fd = c->taken ? -1 : c->fd,

@@ -24,6 +24,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,6 +36,8 @@
 #define NAME_TRIES	1000
 #define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
 #define LEFTOVER_SECONDS	3600
+#define FLUSHERS	8	/* threads that flush a group's files ... */
+#define FLUSH_AT_ONCE	4	/* ... of at least so many */
 
 /* Opening */
 
@@ -579,10 +582,60 @@ spool_take(struct spool *sp, struct delivery *d, const uint8_t *body,
 
 /* Committing */
 
+/* One of several threads that share a group's files out among themselves. */
+struct flusher {
+	pthread_t thread;
+	bool started;
+	struct spool *sp;
+	size_t first, step;
+};
+
+static void *
+flush_files(void *arg)
+{
+	struct flusher *f = arg;
+	struct delivery *d;
+	size_t i;
+
+	for (i = f->first; i < f->sp->n; i += f->step) {
+		d = f->sp->group[i];
+		if (d->fd == -1)
+			continue;
+		if (fdatasync(d->fd) == -1)
+			fail(d, "fdatasync");
+		else if (close_checked(d) == -1)
+			fail(d, "close");
+	}
+	return NULL;
+}
+
+/*
+ * Each flush of a file is one of the disk's cache, too; of those that are asked
+ * for at the same time the kernel makes one.  A thread that can't be had leaves
+ * its share to us.
+ */
+static void
+flush_at_once(struct spool *sp)
+{
+	struct flusher f[FLUSHERS];
+	size_t i, n;
+
+	n = sp->n < FLUSH_AT_ONCE ? 1 : sp->n < FLUSHERS ? sp->n : FLUSHERS;
+	for (i = n; i-- > 0;) {
+		f[i] = (struct flusher){ .sp = sp, .first = i, .step = n };
+		f[i].started = i > 0 && pthread_create(&f[i].thread, NULL,
+		    flush_files, &f[i]) == 0;
+		if (!f[i].started)
+			flush_files(&f[i]);
+	}
+	for (i = 1; i < n; i++)
+		if (f[i].started)
+			pthread_join(f[i].thread, NULL);
+}
+
 static void
 flush_data(struct spool *sp)
 {
-	struct delivery *d;
 	size_t i;
 
 #ifdef __linux__
@@ -599,15 +652,7 @@ flush_data(struct spool *sp)
 			sync_file_range(sp->group[i]->fd, 0, 0,
 			    SYNC_FILE_RANGE_WRITE);
 #endif
-	for (i = 0; i < sp->n; i++) {
-		d = sp->group[i];
-		if (d->fd == -1)
-			continue;
-		if (fdatasync(d->fd) == -1)
-			fail(d, "fdatasync");
-		else if (close_checked(d) == -1)
-			fail(d, "close");
-	}
+	flush_at_once(sp);
 }
 
 /* Every byte but letters, digits, '-' and what ALSO has becomes '_'. */

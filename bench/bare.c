@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "bench.h"
 
 #define GROUP_MAX	1024
+#define FLUSHERS	8
 
 static int new, archive, lock;
 static char *bytes;
@@ -71,6 +73,40 @@ stage(struct file *f)
 		err(1, "close");
 }
 
+static size_t group_size, flushers;
+
+static void *
+flush_share(void *first)
+{
+	size_t i;
+
+	for (i = *(size_t *)first; i < group_size; i += flushers)
+		if (fdatasync(group[i].fd) == -1 || close(group[i].fd) == -1)
+			err(1, "fdatasync");
+	return NULL;
+}
+
+static void
+flush_data(size_t n)
+{
+	pthread_t thread[FLUSHERS];
+	size_t i, first[FLUSHERS];
+
+	group_size = n;
+	flushers = n < 4 ? 1 : FLUSHERS;
+	for (i = 0; n > 1 && i < n; i++)
+		sync_file_range(group[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	for (i = 0; i < flushers; i++) {
+		first[i] = i;
+		if (i > 0 && pthread_create(&thread[i], NULL, flush_share,
+		    &first[i]) != 0)
+			errx(1, "no thread");
+	}
+	flush_share(&first[0]);
+	for (i = 1; i < flushers; i++)
+		pthread_join(thread[i], NULL);
+}
+
 static void
 commit(size_t n)
 {
@@ -79,11 +115,8 @@ commit(size_t n)
 
 	if (own_fs && syncfs(new) == -1)
 		err(1, "syncfs");
-	for (i = 0; !own_fs && n > 1 && i < n; i++)
-		sync_file_range(group[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-	for (i = 0; !own_fs && i < n; i++)
-		if (fdatasync(group[i].fd) == -1 || close(group[i].fd) == -1)
-			err(1, "fdatasync");
+	if (!own_fs)
+		flush_data(n);
 	for (i = 0; i < n; i++)
 		if (linkat(archive, group[i].staged, new, group[i].name, 0) ==
 		    -1)

@@ -21,7 +21,8 @@ sub order {
 		elsif (/^write\(\d+(?:<[^>]*>)?, ".*?Status: /) { push @order, 'answer' }
 		elsif (/^write\(\d+(?:<[^>]*>)?, "result=/) { push @order, 'log' }
 		elsif (/^write\(\d+(?:<[^>]*>)?, "\{"?/) { push @order, 'write' }
-		elsif (/^(fdatasync|syncfs)/) { push @order, $1 }
+		# When it is done: several threads may be at it.
+		elsif (/^(?:<\.\.\. )?(fdatasync|syncfs)\b.* = 0$/) { push @order, $1 }
 		elsif (/^fsync\(\d+<.*\/new>/) { push @order, 'fsync new' }
 		elsif (/^fsync/) { push @order, 'fsync other' }
 		elsif (/^linkat\(.*\/new>, /) { push @order, 'link new' }

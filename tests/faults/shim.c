@@ -6,11 +6,15 @@
  *	SHIM_ALLOC=N, N+	the N-th allocation since main fails, or all from it
  *	SHIM_SHORT=1		read and write move at most 7 bytes of a file
  *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync or syncfs only pretends
+ *	SHIM_FDATASYNC=N	the N-th fdatasync of all threads fails
+ *	SHIM_NOTHREAD=1		there are no threads to be had
  *	SHIM_COUNT=FILE		writes how many allocations there were
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +150,25 @@ fsync(int fd)
 int
 fdatasync(int fd)
 {
+	static atomic_int calls;
+	const char *bad = getenv("SHIM_FDATASYNC");
+
+	if (bad != NULL && ++calls == atoi(bad)) {
+		errno = EIO;
+		return -1;
+	}
 	return flush("fdatasync", fd);
+}
+
+int
+pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+    void *(*fn)(void *), void *arg)
+{
+	int (*f)(pthread_t *, const pthread_attr_t *, void *(*)(void *),
+	    void *) = next("pthread_create");
+
+	return getenv("SHIM_NOTHREAD") != NULL ? EAGAIN :
+	    f(thread, attr, fn, arg);
 }
 
 int

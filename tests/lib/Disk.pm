@@ -4,13 +4,20 @@ package Disk;
 use strict;
 use warnings;
 use Exporter qw(import);
-use Hook qw(scratch);
+use Hook qw(scratch wait_for);
 
 our @EXPORT = qw(can_mount new_disk mount_disk unmount_disk cut_power);
 
 our %mounted;
 
-sub can_mount { return $> == 0 && -e '/dev/loop-control' }
+# Whether we can; if so, the test begins anew in a mount name space of its own,
+# so that no other one has a copy of what it mounts, and keeps it in use.
+sub can_mount {
+	return 0 if $> != 0 || !-e '/dev/loop-control';
+	return 1 if $ENV{DISK_APART};
+	exec 'unshare', '-m', '--propagation', 'private', 'env', 'DISK_APART=1',
+		'PERL5LIB=' . join(':', @INC), $^X, $0 or die "unshare: $!";
+}
 
 sub run {
 	my @command = @_;
@@ -49,6 +56,11 @@ sub unmount_disk {
 	my ($disk) = @_;
 	run('umount', $disk->{at});
 	delete $mounted{ $disk->{at} };
+	# Mounted anew too soon it would be the same file system still, shut
+	# down or not.
+	!defined $disk->{image} ||
+		wait_for(sub { run('losetup', '-j', $disk->{image}) eq '' })
+		or die "$disk->{at} is still in use";
 	return;
 }
 
