@@ -49,7 +49,7 @@ struct stream {
 	const char *prefix;
 	char *name;
 	char *servers[REPLICAS_MAX];	/* whose replicas were read */
-	unsigned int nread, online;
+	unsigned int nread, all;
 	int64_t since;		/* the oldest message, nanoseconds */
 };
 
@@ -220,17 +220,14 @@ static void
 look_at(struct stream *st, jsCtx *js)
 {
 	jsStreamInfo *info;
-	jsClusterInfo *cluster;
 
 	must(js_GetStreamInfo(&info, js, st->name, NULL, NULL), st->name);
 	if (info->Config->Retention != js_LimitsPolicy)
 		errx(1, "%s: a stream that deletes what was consumed",
 		    st->name);
 	st->since = info->State.FirstSeq > 1 ? info->State.FirstTime : 0;
-	cluster = info->Cluster;
-	st->online = 1;
-	for (int i = 0; cluster != NULL && i < cluster->ReplicasLen; i++)
-		st->online += !cluster->Replicas[i]->Offline;
+	st->all = 1 + (info->Cluster == NULL ? 0 :
+	    (unsigned int)info->Cluster->ReplicasLen);
 	jsStreamInfo_Destroy(info);
 }
 
@@ -243,10 +240,10 @@ read_stream(struct list *l, struct stream *st, jsCtx *js)
 		read_replica(l, st, js);
 		/* Again, as old messages may have been deleted meanwhile. */
 		look_at(st, js);
-	} while (st->nread < st->online && ++tries < TRIES_MAX);
-	if (st->nread < st->online)
-		warnx("%s: only %u of %u replicas were read", st->name,
-		    st->nread, st->online);
+	} while (st->nread < st->all && ++tries < TRIES_MAX);
+	if (st->nread < st->all)
+		errx(1, "%s: only %u of %u replicas could be read", st->name,
+		    st->nread, st->all);
 }
 
 void
