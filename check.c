@@ -164,8 +164,11 @@ print_cure(int error, const char *path)
 		printf("chown -R %s %s; chmod -R u+rwX %s", user, path, path);
 		break;
 	case ENOTDIR:
-	case ELOOP:
 		printf("move it away: it must be a directory and no link");
+		break;
+	case EISDIR:
+	case ELOOP:
+		printf("move it away: it must be a file and no link");
 		break;
 	case EXDEV:
 		printf("mount the whole spool, not a part of it");
@@ -235,6 +238,26 @@ writable(int dir)
 	return faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) == 0;
 }
 
+/* Every delivery is looked for in each of them; those of check are not. */
+static bool
+check_days(const struct spool *sp)
+{
+	char path[4096];
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < sp->days; i++) {
+		snprintf(path, sizeof(path), "%s/archive/%s/.", sp->path,
+		    sp->day[i]);
+		if (stat(path, &st) == 0 || errno == ENOENT)
+			continue;
+		path[strlen(path) - 2] = '\0';
+		say_fault("archive/", path, "look for a repeat");
+		return false;
+	}
+	return true;
+}
+
 /* The receiver's own way, with bytes that are no event. */
 static void
 check_delivery(struct spool *sp)
@@ -258,7 +281,7 @@ check_delivery(struct spool *sp)
 		say_fault("new/", sp->path, "write and flush");
 	else if (!writable(sp->archive))	/* tomorrow */
 		say_fault("archive/", sp->path, "make a day's directory");
-	else
+	else if (sp->keep_days == 0 || check_days(sp))
 		say(OK, "test delivery", "written, flushed, linked and "
 		    "removed in %.1f ms",
 		    (double)(after.tv_sec - before.tv_sec) * 1e3 +

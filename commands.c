@@ -56,7 +56,7 @@ static const struct command {
 	    command_replay, 0, OPERANDS_MAX, true, {
 		{ 'a', NULL, "all of them" },
 		{ 'n', NULL, "only show which" },
-		{ 'd', "DAY", "of that day of the archive, YYYY-MM-DD" },
+		{ 'd', "DAY", "that came on that day, YYYY-MM-DD, UTC" },
 		{ 's', "TIME", "since then: YYYY-MM-DD[THH:MM[:SS]], UTC" },
 		{ 'b', "TIME", "before then" },
 		{ 't', "PATTERN", "of such a type, as in 'message.*'" },
@@ -115,7 +115,7 @@ command_usage(FILE *to, const struct command *c)
 	const struct flag *f;
 	char synopsis[64];
 
-	fprintf(to, "usage: protocol-hook %s%s%s%s  %s\n", c->name,
+	fprintf(to, "usage: protocol-hook %s%s%s%s\n%s\n", c->name,
 	    c->flags[0].letter != 0 ? " [-FLAG...]" : "",
 	    *c->operands != '\0' ? " " : "", c->operands, c->what);
 	for (f = c->flags; f->letter != 0; f++) {
@@ -224,21 +224,28 @@ verify(struct config *cfg, const struct arguments *a)
 static int
 act_as(const char *user, const char *path)
 {
-	struct passwd *pw = NULL;
+	struct passwd *pw;
 	struct stat st;
+	uid_t uid;
+	gid_t gid;
 
 	if (user != NULL) {
 		if ((pw = getpwnam(user)) == NULL) {
 			warnx("there is no user %s", user);
 			return -1;
 		}
-	} else if (geteuid() == 0 && stat(path, &st) == 0)
-		pw = getpwuid(st.st_uid);
-	if (pw == NULL || pw->pw_uid == geteuid() ||
-	    (initgroups(pw->pw_name, pw->pw_gid) == 0 &&
-	    setgid(pw->pw_gid) == 0 && setuid(pw->pw_uid) == 0))
+	} else if (geteuid() != 0 || stat(path, &st) == -1)
 		return 0;
-	warn("acting as %s", pw->pw_name);
+	else
+		pw = getpwuid(st.st_uid);
+	uid = pw != NULL ? pw->pw_uid : st.st_uid;
+	gid = pw != NULL ? pw->pw_gid : st.st_gid;
+	/* A container's user may have no name here. */
+	if (uid == geteuid() || ((pw != NULL ?
+	    initgroups(pw->pw_name, gid) : setgroups(1, &gid)) == 0 &&
+	    setgid(gid) == 0 && setuid(uid) == 0))
+		return 0;
+	warn("acting as uid %ld", (long)uid);
 	return -1;
 }
 

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "hook.h"
@@ -26,7 +27,6 @@
 #define MANY		1000	/* worth a progress bar */
 #define BAR		40
 #define SECOND		INT64_C(1000000000)
-#define DAY		(86400 * SECOND)
 
 struct entry {
 	int64_t when;		/* it came first, nanoseconds */
@@ -47,9 +47,11 @@ struct replay {
 	int64_t since, before;	/* nanoseconds */
 	struct list entries;	/* struct entry */
 	struct list waiting;	/* ino_t: what new/ has */
-	char day[DAY_SIZE];	/* being listed */
+	const char *listing;	/* new or archive, ... */
+	char day[DAY_SIZE];	/* ... and which day of that, or "" */
 	uint64_t done, waits, failed;
 	size_t unflushed;
+	bool broken;		/* nothing more can be linked */
 	bool bar;
 };
 
@@ -104,25 +106,74 @@ by_time(const void *a, const void *b)
 
 /* Which */
 
-/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in nanoseconds since 1970; 0 or -1. */
-static int
-read_time(int64_t *out, const char *s)
+/* Of what is before 1677 or after 2262, the first or the last there is. */
+static int64_t
+nanoseconds(time_t s, long ns)
 {
-	static const char *const forms[] = {
-		"%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"
+	if (s <= INT64_MIN / SECOND)
+		return INT64_MIN;
+	if (s >= INT64_MAX / SECOND)
+		return INT64_MAX - 1;
+	return (int64_t)s * SECOND + ns;
+}
+
+/* YYYY-MM-DD[THH:MM[:SS]][Z], UTC, in seconds since 1970; 0 or -1. */
+static int
+read_time(time_t *out, const char *s)
+{
+	static const struct {
+		const char *form;
+		long len;
+	} forms[] = {
+		{ "%Y-%m-%d", 10 }, { "%Y-%m-%dT%H:%M", 16 },
+		{ "%Y-%m-%dT%H:%M:%S", 19 },
 	};
 	const char *end;
 	struct tm tm;
 	int i, day;
 
+	if (strspn(s, "0123456789") != 4)
+		return -1;
 	for (i = 0; i < 3; i++) {
 		memset(&tm, 0, sizeof(tm));
-		if ((end = strptime(s, forms[i], &tm)) == NULL ||
-		    end[*end == 'Z'] != '\0')
+		if ((end = strptime(s, forms[i].form, &tm)) == NULL ||
+		    end - s != forms[i].len || end[*end == 'Z'] != '\0')
 			continue;
 		day = tm.tm_mday;
-		*out = (int64_t)timegm(&tm) * SECOND;
+		*out = timegm(&tm);
 		return tm.tm_mday == day ? 0 : -1;
+	}
+	return -1;
+}
+
+/* What all of them agree on; 0, or -1 and what is wrong was said. */
+static int
+read_times(struct replay *rp)
+{
+	const char *const *flag = rp->a->flag;
+	time_t day, since, before;
+
+	rp->since = INT64_MIN;
+	rp->before = INT64_MAX;
+	if (flag['d'] != NULL) {
+		if (!spool_is_day(flag['d']) ||
+		    read_time(&day, flag['d']) == -1) {
+			warnx("-d %s is no day", flag['d']);
+			return -1;
+		}
+		rp->since = nanoseconds(day, 0);
+		rp->before = nanoseconds(day + SECONDS_A_DAY, 0);
+	}
+	if (flag['s'] != NULL && read_time(&since, flag['s']) == -1)
+		warnx("-s %s is no time", flag['s']);
+	else if (flag['b'] != NULL && read_time(&before, flag['b']) == -1)
+		warnx("-b %s is no time", flag['b']);
+	else {
+		if (flag['s'] != NULL && nanoseconds(since, 0) > rp->since)
+			rp->since = nanoseconds(since, 0);
+		if (flag['b'] != NULL && nanoseconds(before, 0) < rp->before)
+			rp->before = nanoseconds(before, 0);
+		return 0;
 	}
 	return -1;
 }
@@ -135,28 +186,19 @@ read_selection(struct replay *rp)
 	uint8_t digest[DIGEST_SIZE];
 	char **d;
 
-	rp->before = INT64_MAX;
-	if (flag['s'] != NULL && read_time(&rp->since, flag['s']) == -1)
-		warnx("-s %s is no time", flag['s']);
-	else if (flag['b'] != NULL && read_time(&rp->before, flag['b']) == -1)
-		warnx("-b %s is no time", flag['b']);
-	else if (flag['d'] != NULL && (!spool_is_day(flag['d']) ||
-	    read_time(&rp->since, flag['d']) == -1))
-		warnx("-d %s is no day", flag['d']);
-	else if (*rp->a->operand == NULL && !flag['a'] && !flag['d'] &&
-	    !flag['s'] && !flag['b'] && !flag['t'] && !flag['i'])
+	if (read_times(rp) == -1)
+		return -1;
+	if (*rp->a->operand == NULL && !flag['a'] && !flag['d'] &&
+	    !flag['s'] && !flag['b'] && !flag['t'] && !flag['i']) {
 		warnx("say which, or -a for all");
-	else {
-		if (flag['d'] != NULL)
-			rp->before = rp->since + DAY;
-		for (d = rp->a->operand; *d != NULL; d++)
-			if (signature_decode(digest, *d) == -1) {
-				warnx("%s is no digest", *d);
-				return -1;
-			}
-		return 0;
+		return -1;
 	}
-	return -1;
+	for (d = rp->a->operand; *d != NULL; d++)
+		if (signature_decode(digest, *d) == -1) {
+			warnx("%s is no digest", *d);
+			return -1;
+		}
+	return 0;
 }
 
 /* Whether the operands, if there are any, have this digest. */
@@ -166,7 +208,7 @@ is_named(const struct replay *rp, const char *hex)
 	char **d;
 
 	for (d = rp->a->operand; *d != NULL; d++)
-		if (strcmp(*d, hex) == 0)
+		if (strcasecmp(*d, hex) == 0)
 			return true;
 	return d == rp->a->operand;
 }
@@ -197,10 +239,11 @@ list_entry(void *arg, int dir, const struct dirent *e)
 	struct stat st;
 
 	if (signature_decode(entry.digest, e->d_name) == -1 ||
-	    !is_named(rp, e->d_name) ||
-	    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+	    !is_named(rp, e->d_name))
 		return 0;
-	entry.when = (int64_t)st.st_mtim.tv_sec * SECOND + st.st_mtim.tv_nsec;
+	if (fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno == ENOENT ? 0 : -1;
+	entry.when = nanoseconds(st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	if (entry.when < rp->since || entry.when >= rp->before)
 		return 0;
 	memcpy(entry.day, rp->day, DAY_SIZE);
@@ -232,8 +275,13 @@ list_all(struct replay *rp)
 
 	rp->entries.size = sizeof(struct entry);
 	rp->waiting.size = sizeof(ino_t);
-	if (dir_each(rp->spool.dir, "archive", list_day, rp) == -1 ||
-	    dir_each(rp->spool.dir, "new", list_waiting, &rp->waiting) == -1)
+	rp->listing = "archive";
+	if (dir_each(rp->spool.dir, rp->listing, list_day, rp) == -1)
+		return -1;
+	rp->listing = "new";
+	rp->day[0] = '\0';
+	if (dir_each(rp->spool.dir, rp->listing, list_waiting,
+	    &rp->waiting) == -1)
 		return -1;
 	if (rp->waiting.n > 0)
 		qsort(rp->waiting.items, rp->waiting.n, sizeof(ino_t),
@@ -303,7 +351,8 @@ read_entry(const struct replay *rp, const struct delivery *d, struct event *ev)
 static int
 flush(struct replay *rp)
 {
-	if (rp->unflushed > 0 && spool_flush(&rp->spool) == -1) {
+	if (rp->unflushed > 0 && !rp->a->flag['n'] &&
+	    spool_flush(&rp->spool) == -1) {
 		warn("%s/new can't be flushed", rp->spool.path);
 		rp->failed += rp->unflushed;
 		return -1;
@@ -333,8 +382,10 @@ replay(struct replay *rp, const struct entry *e)
 	d.event = &ev;
 	if (rp->a->flag['n'] != NULL)
 		show(e, &ev, d.hex);
-	else if (spool_replay(&rp->spool, &d) == -1)
+	else if (spool_replay(&rp->spool, &d) == -1) {
+		rp->broken = errno != ENOENT && errno != EMLINK;
 		goto fail;
+	}
 	rp->unflushed++;
 	return;
 fail:
@@ -349,7 +400,8 @@ progress(const struct replay *rp, size_t i)
 
 	fprintf(stderr, "\r[%.*s%*s] %zu of %zu%s", full,
 	    "########################################", BAR - full, "", i,
-	    rp->entries.n, i == rp->entries.n || stop ? "\n" : "");
+	    rp->entries.n,
+	    i == rp->entries.n || stop || rp->broken ? "\n" : "");
 }
 
 static int
@@ -358,11 +410,11 @@ replay_all(struct replay *rp)
 	const struct entry *e = (const void *)rp->entries.items;
 	size_t i;
 
-	for (i = 0; i < rp->entries.n && !stop; i++) {
+	for (i = 0; i < rp->entries.n && !stop && !rp->broken; i++) {
 		replay(rp, &e[i]);
 		if ((i + 1) % BATCH != 0)
 			continue;
-		if (rp->a->flag['n'] == NULL && flush(rp) == -1)
+		if (flush(rp) == -1)
 			return -1;
 		if (rp->bar)
 			progress(rp, i);
@@ -372,19 +424,42 @@ replay_all(struct replay *rp)
 	return flush(rp);
 }
 
+/* To show which, nothing is made and nothing need be writable. */
+static int
+open_spool(struct replay *rp, const struct config *cfg)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	struct spool *sp = &rp->spool;
+	const char *why = NULL;
+
+	errno = 0;
+	spool_init(sp, cfg);
+	if (rp->a->flag['n'] == NULL)
+		why = spool_check(sp);
+	else if ((sp->dir = open(sp->path, flags)) == -1 ||
+	    (sp->archive = openat(sp->dir, "archive",
+	    flags | O_NOFOLLOW)) == -1)
+		why = "archive/ in the spool can't be opened";
+	if (why == NULL)
+		return 0;
+	warnx("%s: %s%s%s", sp->path, why, errno != 0 ? ": " : "",
+	    errno != 0 ? strerror(errno) : "");
+	return -1;
+}
+
 int
 command_replay(struct config *cfg, const struct arguments *a)
 {
 	static struct replay rp;
-	const char *why;
 	int r;
 
 	rp.a = a;
 	if (read_selection(&rp) == -1)
 		return EXIT_USAGE;
-	spool_init(&rp.spool, cfg);
-	if ((why = spool_check(&rp.spool)) != NULL || list_all(&rp) == -1) {
-		warn("%s: %s", cfg->spool, why != NULL ? why : "listing it");
+	if (open_spool(&rp, cfg) == -1)
+		return 1;
+	if (list_all(&rp) == -1) {
+		warn("%s/%s/%s", cfg->spool, rp.listing, rp.day);
 		return 1;
 	}
 	signal(SIGINT, on_signal);

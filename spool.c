@@ -860,6 +860,9 @@ name_read(struct name *n, const char *name)
 		if (form[i] == '0' ? name[i] < '0' || name[i] > '9' :
 		    name[i] != form[i])
 			return false;
+	/* No clock of ours was ever before that. */
+	if (strncmp(name, "1970", 4) < 0)
+		return false;
 	end = name + NAME_STAMP + strspn(name + NAME_STAMP, text);
 	if (*end != '\0' || end - name <= (int)(NAME_STAMP + 5) ||
 	    strcmp(end -= 5, ".json") != 0)

@@ -20,7 +20,8 @@
 
 #include "hook.h"
 
-#define TYPES_MAX	(EVENT_TYPES + 16)	/* the rest is "other" */
+#define OTHER		EVENT_TYPES	/* index of "other" */
+#define TYPES_MAX	(OTHER + 1 + 16)
 #define DAYS_MAX	(2 * KEEP_DAYS_MAX)
 #define DAYS_SHOWN	10
 
@@ -32,12 +33,13 @@ static struct {
 	struct {
 		char name[EVENT_TEXT_MAX + 1];
 		uint64_t n;
-	} type[TYPES_MAX + 1];
+	} type[TYPES_MAX];
 	struct day {
 		char name[DAY_SIZE];
 		uint64_t n, bytes;
 	} day[DAYS_MAX];
 	size_t types, days;
+	char at[DAY_SIZE + 1];		/* the day that is counted, or "" */
 } st;
 
 /* For programs: -j and -p have these under the same names. */
@@ -78,11 +80,9 @@ count_type(const char *name, size_t len)
 		if (strncmp(st.type[i].name, name, len) == 0 &&
 		    st.type[i].name[len] == '\0')
 			break;
-	if (i == st.types && i < TYPES_MAX) {
-		memcpy(st.type[i].name, name, len);
-		st.types++;
-	}
-	st.type[i].n++;
+	if (i == st.types && i < TYPES_MAX)
+		memcpy(st.type[st.types++].name, name, len);
+	st.type[i < TYPES_MAX ? i : OTHER].n++;
 }
 
 static int
@@ -120,8 +120,11 @@ static int
 count_archived(void *arg, int dir, const struct dirent *e)
 {
 	struct day *day = arg;
+	uint8_t digest[DIGEST_SIZE];
 	struct stat file;
 
+	if (signature_decode(digest, e->d_name) == -1)
+		return 0;
 	/* It may be too old, and gone since it was listed. */
 	if (fstatat(dir, e->d_name, &file, AT_SYMLINK_NOFOLLOW) == -1)
 		return errno == ENOENT ? 0 : -1;
@@ -140,7 +143,9 @@ count_day(void *arg, int dir, const struct dirent *e)
 	(void)arg;
 	if (!spool_is_day(e->d_name) || st.days == DAYS_MAX)
 		return 0;
+	memset(day, 0, sizeof(*day));
 	memcpy(day->name, e->d_name, DAY_SIZE);
+	snprintf(st.at, sizeof(st.at), "/%s", day->name);
 	if (dir_each(dir, e->d_name, count_archived, day) == -1)
 		return errno == ENOENT ? 0 : -1;
 	st.days++;
@@ -173,11 +178,11 @@ count_all(const char *path)
 	}
 	for (i = 0; i < EVENT_TYPES; i++)
 		event_name(st.type[i].name, (unsigned int)i);
-	st.types = EVENT_TYPES;
-	memcpy(st.type[TYPES_MAX].name, "other", sizeof("other"));
+	memcpy(st.type[OTHER].name, "other", sizeof("other"));
+	st.types = OTHER + 1;
 	for (i = 0; i < 3; i++)
 		if (dir_each(top, sub[i], each[i], NULL) == -1) {
-			warn("%s/%s", path, sub[i]);
+			warn("%s/%s%s", path, sub[i], st.at);
 			return -1;
 		}
 	close(top);
@@ -249,10 +254,10 @@ print_table(const char *path)
 	printf("waiting   %" PRIu64 "%s%s\n", st.waiting,
 	    st.waiting == 0 ? "" : ", the oldest for ",
 	    st.waiting == 0 ? "" : age(a, st.oldest));
-	for (i = 0; i <= TYPES_MAX; i++)
+	for (i = 0; i < st.types; i++)
 		if (st.type[i].n > 0 && (int)strlen(st.type[i].name) > width)
 			width = (int)strlen(st.type[i].name);
-	for (i = 0; i <= TYPES_MAX; i++)
+	for (i = 0; i < st.types; i++)
 		if (st.type[i].n > 0)
 			printf("  %-*s  %9" PRIu64 "\n", width,
 			    st.type[i].name, st.type[i].n);
@@ -277,7 +282,7 @@ print_json(void)
 	size_t i, n = 0;
 
 	printf("{\"waiting_deliveries\":{");
-	for (i = 0; i <= TYPES_MAX; i++)
+	for (i = 0; i < st.types; i++)
 		if (st.type[i].n > 0)
 			printf("%s\"%s\":%" PRIu64, n++ == 0 ? "" : ",",
 			    st.type[i].name, st.type[i].n);
@@ -308,10 +313,9 @@ print_prometheus(void)
 	size_t i;
 
 	HEAD(waiting, "Deliveries in new/, by event type.");
-	for (i = 0; i <= TYPES_MAX; i++)
-		if (st.type[i].name[0] != '\0')
-			printf(METRIC "%s{type=\"%s\"} %" PRIu64 "\n", waiting,
-			    st.type[i].name, st.type[i].n);
+	for (i = 0; i < st.types; i++)
+		printf(METRIC "%s{type=\"%s\"} %" PRIu64 "\n", waiting,
+		    st.type[i].name, st.type[i].n);
 	for (i = 0; i < METRICS; i++) {
 		if (metrics[i].maybe && *metrics[i].value == 0)
 			continue;

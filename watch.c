@@ -187,6 +187,20 @@ follow(const char *path)
 
 #endif
 
+/* In a spool that was never used, what the receiver would make is made. */
+static int
+open_new(const struct config *cfg, const char *path)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	struct spool sp;
+	int fd = open(path, flags);
+
+	if (fd != -1 || errno != ENOENT)
+		return fd;
+	spool_init(&sp, cfg);
+	return spool_check(&sp) == NULL ? open(path, flags) : -1;
+}
+
 int
 command_watch(struct config *cfg, const struct arguments *a)
 {
@@ -201,7 +215,7 @@ command_watch(struct config *cfg, const struct arguments *a)
 	w.json = a->flag['o'] != NULL;
 	w.colour = !w.json && is_terminal(STDOUT_FILENO) &&
 	    getenv("NO_COLOR") == NULL;
-	w.dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	w.dir = open_new(cfg, path);
 	if (w.dir == -1)
 		warn("%s", path);
 	else {

@@ -50,6 +50,20 @@ symlink 'away', "$spool/new" or die $!;
 fails('a link', {}, qr{new/ .*: move it away}) ;
 unlink "$spool/new";
 rename "$spool/away", "$spool/new" or die $!;
+rename "$spool/lock", "$spool/away" or die $!;
+mkdir "$spool/lock" or die $!;
+fails('lock is a directory', {}, qr/lock .*: it must be a file and no link$/);
+rmdir "$spool/lock";
+rename "$spool/away", "$spool/lock" or die $!;
+# Repeats can't be looked for in what is named as a day and is none.
+my $none = "$spool/archive/2099-01-01";
+open $fh, '>', $none or die $!;
+is(cgi(spool => $spool, body => event())->{status}, 503, 'no day');
+fails('no day', {},
+	qr{archive/ +\Q$none\E, .*Not a directory: move it away});
+is((run({ %in, PROTOCOL_HOOK_KEEP_DAYS => 0 }, 'check'))[0], 0,
+	'where no repeats are looked for, none fails');
+unlink $none;
 my $secret = "$dir/key";
 my %file = (PROTOCOL_HOOK_SECRET => undef,
 	PROTOCOL_HOOK_SECRET_FILE => $secret);
@@ -78,7 +92,7 @@ like((run({ %in, PROTOCOL_HOOK_SECRET => '"' . 'k' x 30 . '"' }, 'check'))[1],
 
 # As somebody who is not root, nothing hides behind root's rights.
 SKIP: {
-	skip 'not root', 9 if $> != 0;
+	skip 'not root', 11 if $> != 0;
 	my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
 	my $home = scratch();
 	chmod 0755, $home;
@@ -90,6 +104,12 @@ SKIP: {
 	like($out, qr/^ok +user +nobody /m, 'root checks as the owner');
 	my @st = stat "$his/new";
 	is($st[4], $uid, 'what is made is his');
+	my $nameless = "$home/nameless";
+	mkdir $nameless, 0750 or die $!;
+	chown 4242, 4242, $nameless;
+	run({ %in, PROTOCOL_HOOK_SPOOL => $nameless }, 'check');
+	is((stat "$nameless/archive")[4], 4242, 'nor is what root checks for a '
+		. 'user without a name');
 	chmod 0550, "$his/new";
 	($status, $out) = run(\%his, 'check');
 	is($status, 1, 'check: new/ read-only');
@@ -100,6 +120,11 @@ SKIP: {
 	like($out, qr{^FAIL +archive/ .*Permission denied: chown}m,
 		'check: archive/ read-only');
 	chmod 0770, "$his/archive";
+	mkdir "$his/archive/2099-01-01", 0700 or die $!;
+	($status, $out) = run(\%his, 'check');
+	like($out, qr{^FAIL +archive/ +\S+/2099-01-01, .*denied: chown -R nobody}m,
+		'check: a day of somebody else');
+	rmdir "$his/archive/2099-01-01";
 	chmod 0600, $secret;
 	chmod 0755, $dir;
 	($status, $out) = run({ %his, %file }, 'check');

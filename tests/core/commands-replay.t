@@ -57,9 +57,22 @@ replayed('an id', ['r4'], '-i', 'r4');
 replayed('digests', ['r2', 'r6'], map { sha256_hex($bodies[$_]) } 5, 1);
 replayed('all that was said', ['r5'], '-t', 'message.*', '-s',
 	'2026-01-01T04:00', sha256_hex($bodies[4]), sha256_hex($bodies[2]));
+replayed('digests in upper case', ['r2'], uc sha256_hex($bodies[1]));
+replayed('a day, and since', ['r5', 'r6'], '-d', '2026-01-01', '-s',
+	'2026-01-01T05:00');
+replayed('a day, and before', ['r1'], '-d', '2026-01-01', '-b',
+	'2026-01-01T02:00');
+replayed('before all days', [], '-b', '1000-01-01');
+replayed('before the end of days', \@all, '-b', '9999-12-31');
+replayed('since the beginning', \@all, '-s', '0001-01-01');
 replayed('none', [], '-i', 'r');
+my $far = "$spool/archive/$day/" . sha256_hex($bodies[0]);
+utime 15_000_000_000, 15_000_000_000, $far or die $!;
+replayed('after 2262', [@all[1 .. 5], 'r1'], '-a');
+utime $when[0], $when[0], $far or die $!;
 for (['-s', '2026-02-30'], ['-s', 'x'], ['-b', '2026-01-01T'],
-	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['abc'], []) {
+	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['-s', ' 2026-01-01'],
+	['-s', '26-01-01'], ['-b', '2026-1-1'], ['abc'], []) {
 	($status, $out, $err) = run(\%in, 'replay', @{$_});
 	is($status, 2, "replay @{$_}");
 }
@@ -116,5 +129,41 @@ close $fh or die $!;
 symlink "$dir/event", "$spool/archive/$day/" . '1' x 64 or die $!;
 ($status, $out, $err) = run(\%in, 'replay', '-n', '1' x 64);
 is($out, '', 'no link in the archive is followed');
+
+# -n makes nothing; what can't be used is named.
+my $empty = new_spool();
+($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-na');
+is($status, 1, 'replay -n of a spool that was never used');
+like($err, qr{^\S+ \Q$empty\E: archive/ .*: No such file}, 'says so');
+is(qx(ls -A $empty), '', 'makes nothing');
+chmod 0757, $empty;
+($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-a');
+like($err, qr/others may write to the spool directory$/m, 'and no errno');
+open $fh, '>', "$spool/archive/2026-01-03" or die $!;
+($status, $out, $err) = run(\%in, 'replay', '-a');
+like($err, qr{\Q$spool\E/archive/2026-01-03: Not a directory}, 'a day that '
+	. 'is none');
+SKIP: {
+	skip 'not root', 5 if $> != 0;
+	my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
+	my $home = scratch();
+	chmod 0755, $home;
+	my %his = (PROTOCOL_HOOK_SPOOL => "$home/spool");
+	mkdir "$home/spool", 0750 or die $!;
+	deliver("$home/spool", $_) for @bodies;
+	system 'chown', '-R', "$uid:$gid", "$home/spool";
+	unlink map { "$home/spool/new/$_" } files("$home/spool");
+	chmod 0550, "$home/spool/new", "$home/spool", "$home/spool/archive";
+	($status, $out) = run(\%his, 'replay', '-na');
+	is($status, 0, '-n where nothing may be written');
+	is(scalar(() = $out =~ /^/mg), 6, 'shows all');
+	($status, $out, $err) = run(\%his, 'replay', '-a');
+	is($status, 1, 'but no more than that');
+	is(scalar(() = $err =~ /denied/g), 1, 'which is said once');
+	($day) = files("$home/spool", 'archive');
+	chmod 0440, "$home/spool/archive/$day";
+	($status, $out, $err) = run(\%his, 'replay', '-na');
+	like($err, qr{/archive/$day: Permission denied}, 'what can not be looked at');
+}
 
 done_testing();

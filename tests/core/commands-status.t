@@ -82,15 +82,37 @@ open $fh, '>', "$odd/new/20200102T030405.000000Z.a\e[31m\"b.x.json" or die $!;
 open $fh, '>', "$odd/new/20200102T030405.000000Z." . 'a' x 200 . '.x.json'
 	or die $!;
 open $fh, '>', "$odd/new/20200102T03040x.000000Z.a.x.json" or die $!;
+open $fh, '>', "$odd/new/00010101T000000.000000Z.a.x.json" or die $!;
 close $fh or die $!;
 ($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', $_)
 	and unlike($out, qr/\e|aaaa/, "status $_: odd names") for qw(-j -p);
-like($out, qr/^protocol_hook_foreign_files 3$/m, 'they are foreign');
+like($out, qr/^protocol_hook_foreign_files 4$/m, 'they are foreign');
 
 # More types than are counted apart.
 deliver($odd, event(type => "t$_")) for 1 .. 20;
 ($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-j');
 is(JSON::PP::decode_json($out)->{waiting_deliveries}{other}, 4, 'other types');
+
+# A type of that very name is one of them.
+deliver($odd, event(type => 'other'));
+($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-p');
+is(join(' ', $out =~ /type="other"\} (\d+)/g), '5', 'other, once');
+
+# Only deliveries are counted in the archive; what is no day is named.
+$day = "$odd/archive/" . (files($odd, 'archive'))[0];
+my $before = (run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-j'))[1];
+open $fh, '>', "$day/README" or die $!;
+utime 4102444800, 4102444800, "$day/README" or die $!;
+mkdir "$day/sub" or die $!;
+$out = (run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-j'))[1];
+s/,"spool_free.*//s for $before, $out;
+is($out, $before, 'what is no digest is not counted');
+rename $day, "$day-away" or die $!;
+open $fh, '>', $day or die $!;
+like((run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status'))[2],
+	qr/\Q$day\E: Not a directory$/m, 'a day that is none is named');
+unlink $day;
+rename "$day-away", $day or die $!;
 
 # Nothing that can't be read is counted as empty.
 for my $sub (qw(new rejected archive)) {

@@ -77,4 +77,13 @@ ok(wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }),
 	'watch ends when new/ is moved away');
 like(slurp("$dir/err"), qr/new\/ is gone/, 'and says so');
 
+# The first thing that is done with a spool.
+$in{PROTOCOL_HOOK_SPOOL} = $spool = new_spool();
+$pid = watch($PROGRAM);
+ok(wait_for(sub { -d "$spool/new" || waitpid($pid, POSIX::WNOHANG()) })
+	&& -d "$spool/new", 'watch of a spool that was never used makes new/');
+ok(watch_ready(), 'and shows what arrives');
+kill 'TERM', $pid;
+waitpid $pid, 0;
+
 done_testing();

@@ -19,6 +19,8 @@ for my $command (@commands) {
 	($status, $out, $err) = run({}, $command, '-h');
 	is($status, 0, "$command -h");
 	like($out, qr/\Ausage: protocol-hook $command/, "$command -h: usage");
+	is(scalar(grep { length > 80 } split /\n/, $out), 0,
+		"$command -h: its width");
 	($status, $out, $err) = run({}, $command, '-Z');
 	is($status, 2, "$command -Z");
 	is($out, '', "$command -Z: nothing on standard output");
@@ -44,6 +46,20 @@ for my $shell (qw(bash zsh)) {
 	open my $fh, '|-', $shell, '-n' or die $!;
 	print {$fh} $text;
 	ok(close $fh, "$shell can read it");
+	next if $shell ne 'bash';
+	for (['status', 'st'], ['-j -p -h', 'status', ''],
+		['', 'replay', '-d', '']) {
+		my ($want, @words) = @{$_};
+		open $fh, '>', "$dir/complete" or die $!;
+		print {$fh} $text, <<'END';
+COMP_WORDS=(protocol-hook "$@") COMP_CWORD=$#
+_protocol_hook x "${!#}" "${COMP_WORDS[$# - 1]}"
+echo "${COMPREPLY[*]}"
+END
+		close $fh or die $!;
+		open $fh, '-|', $shell, "$dir/complete", @words or die $!;
+		is(join('', <$fh>), "$want\n", "$shell completes '@words'");
+	}
 }
 
 # A web server's arguments are nobody's commands.

@@ -70,11 +70,13 @@ is($status, 0, 'make uninstall') or diag($out);
 is(qx(find $dir/root -type f), '', 'nothing is left');
 
 SKIP: {
-	skip 'needs rpmbuild', 2 if system('command -v rpmbuild >/dev/null') != 0;
+	skip 'needs rpmbuild', 3 if system('command -v rpmbuild >/dev/null') != 0;
 	($status, $out) = sh('make rpm');
 	is($status, 0, 'make rpm') or diag($out);
 	my ($rpm) = grep { !/debug/ } glob 'build/rpm/RPMS/*/*.rpm';
 	like(qx(rpm -qlp $rpm 2>&1), qr{^/usr/bin/protocol-hook$}m,
 		'it has the program');
+	like(qx(rpm2archive - <$rpm | tar -xzO --wildcards '*/protocol-hook.socket'),
+		qr/^SocketGroup=nginx$/m, 'and a group that is there');
 }
 done_testing();
