@@ -51,8 +51,9 @@ MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
 .PHONY: all demo serve check check-all check-consume check-kafka check-nats \
-	check-postgresql check-apart check-asan coverage servers-matrix torture torture-nats soak fuzz bench \
-	bench-cgi bench-instructions bench-scale nats lint install uninstall clean dist \
+	check-postgresql check-asan coverage servers-matrix torture torture-nats \
+	soak fuzz bench bench-cgi bench-instructions bench-scale nats lint \
+	run-lint-nats install uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -198,10 +199,8 @@ torture-nats:
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
-# Not yet steady enough to be part of check-all: make check-apart.
-APART_TESTS = tests/integration/nats.t
-ALL_TESTS = $(CORE_TESTS) $(filter-out $(APART_TESTS),$(sort $(wildcard \
-	tests/servers/*.t tests/faults/*.t tests/integration/*.t)))
+ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
+	tests/faults/*.t tests/integration/*.t))
 
 TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
 	build/poll/protocol-hook build/shim.so
@@ -216,10 +215,6 @@ run-core: $(TESTED)
 run-all: $(TESTED) $(FUZZ_BUILT) build/protocol-hook-nats build/nats-memory
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
 
-check-apart:
-	$(NEED) build check check-all nats
-	$(MAKE) run-all ALL_TESTS='$(APART_TESTS)'
-
 # Hours: 500 power cuts; a million deliveries with restarts.
 torture soak:
 	$(NEED) build check check-all
@@ -233,7 +228,8 @@ run-soak: $(TESTED)
 
 run-nats: build/protocol-hook-nats build/nats-memory
 run-consume run-kafka run-nats run-postgresql: run-%: $(TESTED)
-	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
+	prove -Itests/lib --timer $(PROVEFLAGS) \
+	    $(wildcard tests/integration/$*.t tests/integration/$*-*.t)
 
 lint:
 	$(NEED) build check lint
@@ -273,18 +269,25 @@ CHECKS = clang-analyzer-*,-clang-analyzer-valist.Uninitialized,$(\
 	)-bugprone-easily-swappable-parameters,$(\
 	)-bugprone-assignment-in-if-condition
 
-run-lint:
-	for cc in gcc clang; do for f in $(SOURCES); do \
-	    $$cc $(HOOK_CPPFLAGS) -std=c11 $(WARNINGS) -Werror -O2 \
-	    -fsyntax-only $$f || exit 1; done; done
+lint_c = for cc in gcc clang; do for f in $(1); do \
+	    $$cc $(HOOK_CPPFLAGS) $(2) -std=c11 $(WARNINGS) -Werror -O2 \
+	    -fsyntax-only $$f || exit 1; done; done; \
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 	    --enable=warning,portability,performance \
 	    --suppress=missingIncludeSystem -D_GNU_SOURCE -D__linux__ \
-	    $(SOURCES)
+	    $(1) && \
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
-	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
+	    $(1) -- $(HOOK_CPPFLAGS) $(2) -std=c11 2>/dev/null
+
+run-lint:
+	$(call lint_c,$(SOURCES))
+	if $(PKG_CONFIG) --exists libnats; then $(MAKE) run-lint-nats; fi
 	cd man && mandoc -Tlint -Wstyle *.[1-9] ../examples/nats/*.8
 	shellcheck $(SCRIPTS)
+
+run-lint-nats:
+	$(call lint_c,$(NATS_SOURCES) $(wildcard \
+	    tests/nats/*.c),$$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES)))
 
 # Made from usage, so that they know what the program knows.
 build/completion.%: protocol-hook scripts/completion
@@ -333,8 +336,10 @@ NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
 
 nats: build/protocol-hook-nats
 
-build/protocol-hook-nats: examples/nats/protocol-hook-nats.c build/flags
-	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+NATS_SOURCES = $(wildcard examples/nats/*.c)
+
+build/protocol-hook-nats: $(NATS_SOURCES) examples/nats/missing.h build/flags
+	$(NATS_COMPILE) -o $@ $(NATS_SOURCES) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
 
 build/nats-memory: tests/nats/memory.c build/flags
