@@ -62,9 +62,11 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all tested check-consume check-kafka check-nats \
-	check-postgresql check-apart check-asan check-port coverage servers-matrix torture torture-nats soak fuzz bench \
-	bench-cgi bench-instructions bench-scale nats lint install uninstall clean dist \
+.PHONY: all demo serve check check-all tested check-consume check-kafka \
+	check-nats check-postgresql check-asan check-port coverage \
+	servers-matrix torture torture-nats soak fuzz bench bench-cgi \
+	bench-instructions bench-scale nats lint run-lint-nats install \
+	uninstall clean dist \
 	check-release deb rpm
 .DELETE_ON_ERROR:
 
@@ -129,17 +131,18 @@ check-asan:
 all-asan run-core-asan: %-asan:
 	$(MAKE) CFLAGS='$(SANITIZE)' CPPFLAGS=-U_FORTIFY_SOURCE $*
 
-# What no test comes by.  The sandbox would keep gcov from writing what it
-# counted, and the calls that a trace shows would be others.
-COVERAGE = -O0 -g --coverage -DNO_SANDBOX
-COVERAGE_TESTS = $(filter-out tests/core/order.t,$(CORE_TESTS)) \
-	tests/faults/cgi.t tests/faults/alloc.t
+# What tests come by, in a copy that gcov counts.
+COVERAGE = CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic' \
+	LDFLAGS=tests/counted.c
+COVERAGE_TESTS = $(CORE_TESTS) \
+	$(addprefix tests/faults/,alloc.t cgi.t commands.t \
+	disks.t doors.t threads.t)
 
 coverage:
 	$(NEED) build check
+	rm -rf build/coverage
 	sh scripts/copy build/coverage
-	find build/coverage -name '*.gcda' -exec rm {} +
-	$(MAKE) -C build/coverage CC=gcc CFLAGS='$(COVERAGE)' run-coverage
+	$(MAKE) -C build/coverage $(COVERAGE) run-coverage
 
 # Targets of libFuzzer, whose corpora grow in build/corpus.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -223,17 +226,15 @@ torture-nats:
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,build/unit-%,$(wildcard tests/unit/*.c))
 CORE_TESTS = tests/unit.t $(sort $(wildcard tests/core/*.t))
-# Not yet steady enough to be part of check-all: make check-apart.
-APART_TESTS = tests/integration/nats.t
-ALL_TESTS = $(CORE_TESTS) $(filter-out $(APART_TESTS),$(sort $(wildcard \
-	tests/servers/*.t tests/faults/*.t tests/integration/*.t)))
+ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
+	tests/faults/*.t tests/integration/*.t))
 
 TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
 	build/poll/protocol-hook build/later/protocol-hook build/shim.so
 
 run-coverage: $(TESTED)
-	-prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS)
-	perl scripts/coverage -v $(SOURCES)
+	prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS); r=$$?; \
+	    perl scripts/coverage $(SOURCES) && exit $$r
 
 tested: $(TESTED)
 
@@ -242,10 +243,6 @@ run-core: $(TESTED)
 
 run-all: $(TESTED) $(FUZZ_BUILT) build/protocol-hook-nats build/nats-memory
 	prove -Itests/lib --timer $(PROVEFLAGS) $(ALL_TESTS)
-
-check-apart:
-	$(NEED) build check check-all nats
-	$(MAKE) run-all ALL_TESTS='$(APART_TESTS)'
 
 # Hours: 500 power cuts; a million deliveries with restarts.
 torture soak:
@@ -260,7 +257,8 @@ run-soak: $(TESTED)
 
 run-nats: build/protocol-hook-nats build/nats-memory
 run-consume run-kafka run-nats run-postgresql: run-%: $(TESTED)
-	prove -Itests/lib --timer $(PROVEFLAGS) tests/integration/$*.t
+	prove -Itests/lib --timer $(PROVEFLAGS) \
+	    $(wildcard tests/integration/$*.t tests/integration/$*-*.t)
 
 lint:
 	$(NEED) build check lint
@@ -300,18 +298,25 @@ CHECKS = clang-analyzer-*,-clang-analyzer-valist.Uninitialized,$(\
 	)-bugprone-easily-swappable-parameters,$(\
 	)-bugprone-assignment-in-if-condition
 
-run-lint:
-	for cc in gcc clang; do for f in $(SOURCES); do \
-	    $$cc $(HOOK_CPPFLAGS) -std=c11 $(WARNINGS) -Werror -O2 \
-	    -fsyntax-only $$f || exit 1; done; done
+lint_c = for cc in gcc clang; do for f in $(1); do \
+	    $$cc $(HOOK_CPPFLAGS) $(2) -std=c11 $(WARNINGS) -Werror -O2 \
+	    -fsyntax-only $$f || exit 1; done; done; \
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 	    --enable=warning,portability,performance \
 	    --suppress=missingIncludeSystem -D_GNU_SOURCE -D__linux__ \
-	    $(SOURCES)
+	    $(1) && \
 	clang-tidy --quiet --warnings-as-errors='*' --checks='-*,$(CHECKS)' \
-	    $(SOURCES) -- $(HOOK_CPPFLAGS) -std=c11 2>/dev/null
+	    $(1) -- $(HOOK_CPPFLAGS) $(2) -std=c11 2>/dev/null
+
+run-lint:
+	$(call lint_c,$(SOURCES))
+	if $(PKG_CONFIG) --exists libnats; then $(MAKE) run-lint-nats; fi
 	cd man && mandoc -Tlint -Wstyle *.[1-9] ../examples/nats/*.8
 	shellcheck $(SCRIPTS)
+
+run-lint-nats:
+	$(call lint_c,$(NATS_SOURCES) $(wildcard \
+	    tests/nats/*.c),$$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES)))
 
 # Made from usage, so that they know what the program knows.
 build/completion.%: protocol-hook scripts/completion
@@ -360,8 +365,10 @@ NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
 
 nats: build/protocol-hook-nats
 
-build/protocol-hook-nats: examples/nats/protocol-hook-nats.c build/flags
-	$(NATS_COMPILE) -o $@ $< $(HOOK_LDFLAGS) $(LDFLAGS) \
+NATS_SOURCES = $(wildcard examples/nats/*.c)
+
+build/protocol-hook-nats: $(NATS_SOURCES) examples/nats/missing.h build/flags
+	$(NATS_COMPILE) -o $@ $(NATS_SOURCES) $(HOOK_LDFLAGS) $(LDFLAGS) \
 	    $$($(PKG_CONFIG) --libs $(NATS_LIBRARIES))
 
 build/nats-memory: tests/nats/memory.c build/flags

@@ -85,14 +85,14 @@ check_secret_file(const char *path)
 {
 	struct stat st;
 
-	if (access(path, R_OK) == -1) {
+	if (access(path, R_OK) == -1 || stat(path, &st) == -1) {
 		say(FAIL, "secret file", errno == ENOENT ?
 		    "%s is not there: put the key into it, readable by %s" :
 		    "%s can't be read by %s: change its owner, its mode or "
 		    "its directory's", path, user);
 		return false;
 	}
-	if (stat(path, &st) == 0 && (st.st_mode & S_IRWXO) != 0)
+	if ((st.st_mode & S_IRWXO) != 0)
 		say(FAIL, "secret file", "every user may read %s: chmod o= %s",
 		    path, path);
 	else
@@ -106,7 +106,7 @@ static void
 check_keys(struct config *cfg)
 {
 	const struct keys *k = &cfg->keys;
-	const char *why = NULL;
+	const char *why = cfg->key_error[0] != '\0' ? cfg->key_error : NULL;
 
 	if (cfg->secret_file != NULL) {
 		if (!check_secret_file(cfg->secret_file))
@@ -114,10 +114,9 @@ check_keys(struct config *cfg)
 		/* Before, we may have been root. */
 		why = config_reload(cfg);
 	}
-	if (cfg->key_error[0] != '\0' || why != NULL)
+	if (why != NULL)
 		say(FAIL, "key", "%s: set PROTOCOL_HOOK_SECRET_FILE (or "
-		    "PROTOCOL_HOOK_SECRET) where the receiver is started",
-		    why != NULL ? why : cfg->key_error);
+		    "PROTOCOL_HOOK_SECRET) where the receiver is started", why);
 	else if (k->shortest < KEY_SHORT)
 		say(NOTE, "key", "one has only %zu bytes, which can be "
 		    "guessed: is it whole?", k->shortest);
@@ -215,9 +214,8 @@ check_space(const struct spool *sp)
 	inodes = vfs.f_favail;
 	if (sp->low != NULL)
 		say(FAIL, "space", "%s, %" PRIu64 "M and %" PRIu64 " inodes "
-		    "free: %s: %s", sp->path, free >> 20, inodes, sp->low,
-		    vfs.f_flag & ST_RDONLY ? "mount it read-write" :
-		    "remove files there, or enlarge it");
+		    "free: %s: remove files there, or enlarge it", sp->path,
+		    free >> 20, inodes, sp->low);
 	else
 		say(free / 2 < sp->min_free ? NOTE : OK, "space", "%" PRIu64
 		    "M and %" PRIu64 " inodes free", free >> 20, inodes);
@@ -292,7 +290,7 @@ static void
 check_spool(const struct config *cfg)
 {
 	struct spool sp;
-	struct stat st;
+	struct stat st = { 0 };
 	const char *why;
 
 	errno = 0;
@@ -301,11 +299,11 @@ check_spool(const struct config *cfg)
 		say_fault("spool", cfg->spool, why);
 		return;
 	}
-	if (fstat(sp.dir, &st) == 0)
-		say(OK, "spool", "mode %03o, uid %ld, gid %ld, %s",
-		    (unsigned int)st.st_mode & 07777, (long)st.st_uid,
-		    (long)st.st_gid, sp.own_fs ? "a file system of its own" :
-		    "part of a file system");
+	fstat(sp.dir, &st);
+	say(OK, "spool", "mode %03o, uid %ld, gid %ld, %s",
+	    (unsigned int)st.st_mode & 07777, (long)st.st_uid,
+	    (long)st.st_gid, sp.own_fs ? "a file system of its own" :
+	    "part of a file system");
 	check_space(&sp);
 	check_sandbox(&sp, cfg->secret_file);
 	if (sp.low == NULL)

@@ -80,13 +80,12 @@ is_terminal(int fd)
 
 /* Usage */
 
+/* The exit status, once all of standard output is written. */
 static int
-flushed(FILE *to)
+flushed(int status)
 {
-	if (to != stdout)
-		return EXIT_USAGE;
 	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
+		return status;
 	warn("standard output");
 	return 1;
 }
@@ -106,7 +105,7 @@ usage(FILE *to)
 	fprintf(to, "\nprotocol-hook COMMAND -h shows a command's flags, -V "
 	    "the version.  Run by a web\nserver, as CGI or FastCGI, it "
 	    "receives webhooks: see protocol-hook(8).\n");
-	return flushed(to);
+	return flushed(to == stdout ? 0 : EXIT_USAGE);
 }
 
 static int
@@ -123,7 +122,7 @@ command_usage(FILE *to, const struct command *c)
 		    f->arg != NULL ? f->arg : "");
 		fprintf(to, "  %-12s %s\n", synopsis, f->what);
 	}
-	return flushed(to);
+	return flushed(to == stdout ? 0 : EXIT_USAGE);
 }
 
 /* 0, or -1 if usage was wrong, or 1 if help was asked for. */
@@ -264,11 +263,7 @@ run(const struct command *c, const struct arguments *a)
 		return 1;
 	status = c->run(&cfg, a);
 	wipe(&cfg, sizeof(cfg));
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		warn("standard output");
-		return 1;
-	}
-	return status;
+	return flushed(status);
 }
 
 int
@@ -283,7 +278,7 @@ command(int argc, char **argv)
 		return usage(stdout);
 	if (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0) {
 		printf("protocol-hook %s\n", VERSION);
-		return flushed(stdout);
+		return flushed(0);
 	}
 	for (c = commands; c < COMMANDS_END; c++)
 		if (strcmp(name, c->name) == 0)

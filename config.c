@@ -230,10 +230,9 @@ config_each(config_say *say)
 	for (e = environ; *e != NULL; e++) {
 		n = strcspn(*e, "=");
 		if (strncmp(*e, PREFIX, sizeof(PREFIX) - 1) != 0 ||
-		    n >= sizeof(name) || is_ours(*e, n))
+		    is_ours(*e, n))
 			continue;
-		memcpy(name, *e, n);
-		name[n] = '\0';
+		snprintf(name, sizeof(name), "%.*s", (int)n, *e);
 		say(name, "", "is no variable of protocol-hook");
 	}
 }

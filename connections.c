@@ -385,6 +385,13 @@ connections_wait(int64_t most)
 
 enum progress { WAITING, WHOLE, GONE };
 
+/* Whether nothing was there that recv() could have returned, but may come. */
+static bool
+is_empty(ssize_t n)
+{
+	return n == -1 && (errno == EAGAIN || errno == EINTR);
+}
+
 /* Takes what has come from the socket, up to the end of the request. */
 static enum progress
 collect(struct connection *c)
@@ -405,7 +412,7 @@ collect(struct connection *c)
 		c->ready = true;	/* others first */
 		return WAITING;
 	}
-	c->cut = n == 0 || (errno != EAGAIN && errno != EINTR);
+	c->cut = !is_empty(n);
 	if (!c->cut && !c->late)
 		return WAITING;
 	/* It can be answered if we know what was asked. */
@@ -421,7 +428,7 @@ look_at(struct connection *c)
 	if (c->held != -1)
 		return collect(c);
 	n = recv(c->fd, look, sizeof(look), MSG_PEEK);
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+	if (is_empty(n))
 		return c->late ? GONE : WAITING;
 	if (n <= 0 || records_read(&r, look, (size_t)n, -1) == -1)
 		return GONE;
@@ -439,6 +446,7 @@ struct connection *
 connections_next(void)
 {
 	struct connection *c;
+	enum progress progress;
 	size_t i, n = top;
 
 	for (i = 0; i < n; i++) {
@@ -446,20 +454,15 @@ connections_next(void)
 		if (!c->ready)
 			continue;
 		c->ready = false;
-		switch (look_at(c)) {
-		case WAITING:
+		progress = look_at(c);
+		if (progress == WAITING)
 			continue;
-		case GONE:
-			end(c);
-			continue;
-		case WHOLE:
-			if (c->held == -1 ||
-			    lseek(c->held, 0, SEEK_SET) == 0) {
-				c->taken = true;
-				return c;
-			}
-			end(c);
+		if (progress == WHOLE && (c->held == -1 ||
+		    lseek(c->held, 0, SEEK_SET) == 0)) {
+			c->taken = true;
+			return c;
 		}
+		end(c);
 	}
 	return NULL;
 }

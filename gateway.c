@@ -473,9 +473,9 @@ catch_signals(void)
 			return -1;
 	sigemptyset(&sa.sa_mask);
 	for (i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-		if (sigaction(caught[i], &sa, NULL) == -1)
-			return -1;
-	return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -1 : 0;
+		sigaction(caught[i], &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return 0;
 }
 
 static void
@@ -497,7 +497,7 @@ static ssize_t
 fcgi_read(struct request *rq, void *buf, size_t n)
 {
 	FCGX_Request *fcgi = &((struct fcgi_request *)rq)->fcgi;
-	int want = n < INT32_MAX ? (int)n : INT32_MAX;
+	int want = (int)n;	/* of a body, which is 1G at most */
 	int got = FCGX_GetStr(buf, want, fcgi->in);
 
 	/* A body that was cut off looks like the end of one, but for this. */

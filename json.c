@@ -150,15 +150,11 @@ string(struct reader *r)
 				return false;
 			continue;
 		}
-		if (*r->p < 0x20)
-			return false;
-		switch (*r->p++) {
-		case '"':
+		if (eat(r, '"'))
 			return true;
-		case '\\':
-			if (!escape(r))
-				return false;
-		}
+		/* What else plain() stops at is a control character. */
+		if (!eat(r, '\\') || !escape(r))
+			return false;
 	}
 	return false;
 }

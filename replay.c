@@ -319,13 +319,13 @@ static void
 show(const struct entry *e, struct event *ev, const char *hex)
 {
 	time_t t = (time_t)(e->when / SECOND);
-	char when[32] = "";
+	char when[32];
 	struct tm tm;
 
 	clean(ev->type);
 	clean(ev->id);
-	if (gmtime_r(&t, &tm) != NULL)
-		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	gmtime_r(&t, &tm);	/* nanoseconds reach until 2262 */
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	printf("%s %-20s %-16s %s\n", when, ev->type, ev->id, hex);
 }
 

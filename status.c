@@ -207,7 +207,7 @@ size(char buf[32], uint64_t bytes)
 	double n = (double)bytes;
 	size_t i = 0;
 
-	for (; n >= 1000 && units[i + 1] != '\0'; i++)
+	for (; n >= 1000; i++)		/* 64 bits are 16E */
 		n /= 1024;
 	snprintf(buf, 32, i > 0 && n < 99.95 ? "%.1f%c" : "%.0f%c", n,
 	    units[i]);

@@ -128,16 +128,15 @@ signature_decode(uint8_t signature[DIGEST_SIZE], const char *text)
 {
 	struct base16_decode_ctx ctx;
 	size_t len = DIGEST_SIZE;
+	int ok;
 
 	/* base16_decode would skip white space: count the digits first. */
 	if (strlen(text) != DIGEST_HEX ||
 	    strspn(text, "0123456789abcdefABCDEF") != DIGEST_HEX)
 		return -1;
 	base16_decode_init(&ctx);
-	if (!base16_decode_update(&ctx, &len, signature, DIGEST_HEX, text) ||
-	    !base16_decode_final(&ctx) || len != DIGEST_SIZE)
-		return -1;
-	return 0;
+	ok = base16_decode_update(&ctx, &len, signature, DIGEST_HEX, text);
+	return (ok & base16_decode_final(&ctx)) - 1;
 }
 
 unsigned int

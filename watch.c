@@ -120,7 +120,7 @@ read_events(int fd)
 		else if (e->mask & (IN_IGNORED | IN_MOVE_SELF | IN_UNMOUNT)) {
 			warnx("new/ is gone: it was moved, or unmounted");
 			return -1;
-		} else if (e->len > 0 && show(e->name) == -1)
+		} else if (show(e->name) == -1)
 			return -1;
 	}
 	return 0;
@@ -149,6 +149,7 @@ next_name(const char *path, const char *last, char next[256], bool first)
 {
 	DIR *d = opendir(path);
 	struct dirent *e;
+	struct name n;
 
 	next[0] = '\0';
 	if (d == NULL) {
@@ -156,12 +157,12 @@ next_name(const char *path, const char *last, char next[256], bool first)
 		return -1;
 	}
 	while ((e = readdir(d)) != NULL) {
-		if (e->d_name[0] == '.' || strcmp(e->d_name, last) <= 0 ||
-		    strlen(e->d_name) > 255)
+		/* Any other may come after all that ever will. */
+		if (!name_read(&n, e->d_name) || strcmp(e->d_name, last) <= 0)
 			continue;
 		if (next[0] == '\0' ||
 		    (strcmp(e->d_name, next) < 0) == first)
-			memcpy(next, e->d_name, strlen(e->d_name) + 1);
+			snprintf(next, 256, "%s", e->d_name);
 	}
 	closedir(d);
 	return next[0] != '\0';

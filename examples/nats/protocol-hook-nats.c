@@ -35,6 +35,8 @@
 #include <nettle/base16.h>
 #include <nettle/sha2.h>
 
+#include "missing.h"
+
 #define WINDOW_MAX	4096	/* records of as many fit into the pipe */
 #define BODY_MAX	(64 << 20)	/* what a NATS server can take at all */
 #define PREFIX_MAX	128
@@ -70,7 +72,7 @@ struct forwarder {
 	char inbox[64];
 	natsConnection *nats;
 	natsSubscription *acks;
-	bool connected, stop, once, scan;
+	bool connected, stop, once, scan, missing;
 	int64_t scanned, stopped, logged;
 	struct flight *flights;	/* that of number n is n % window */
 	uint64_t window, first, next, refused;
@@ -457,6 +459,16 @@ publish_due(struct forwarder *f)
 
 /* What the callbacks told. */
 
+/* libnats gives up when it is refused twice for the same reason. */
+static _Noreturn void
+closed(struct forwarder *f)
+{
+	const char *why = "";
+
+	natsConnection_GetLastError(f->nats, &why);
+	errx(1, "connection refused for good: %s", why);
+}
+
 static void
 heed_ack(struct forwarder *f, const struct note *n)
 {
@@ -519,7 +531,7 @@ heed(struct forwarder *f)
 				f->connected = false;
 				break;
 			case CLOSED:
-				errx(1, "connection refused for good");
+				closed(f);
 			default:
 				heed_ack(f, &notes[i]);
 			}
@@ -536,7 +548,7 @@ must(natsStatus status, const char *what)
 
 /* The names of the nats command's variables, and what it does by them. */
 static natsOptions *
-options(struct forwarder *f)
+options(struct forwarder *f, bool lasting)
 {
 	const char *ca = getenv("NATS_CA"), *cert = getenv("NATS_CERT"),
 	    *creds = getenv("NATS_CREDS"), *key = getenv("NATS_KEY"),
@@ -571,6 +583,8 @@ options(struct forwarder *f)
 		must(natsOptions_LoadCertificatesChain(o, cert, key),
 		    "NATS_CERT, NATS_KEY");
 	must(natsOptions_SetName(o, "protocol-hook-nats"), "libnats");
+	if (!lasting)
+		return o;
 	must(natsOptions_SetMaxReconnect(o, -1), "libnats");
 	must(natsOptions_SetReconnectWait(o, 500), "libnats");
 	must(natsOptions_SetPingInterval(o, 5000), "libnats");
@@ -583,11 +597,27 @@ options(struct forwarder *f)
 }
 
 static void
+say_missing(struct forwarder *f, const char *path)
+{
+	natsOptions *o = options(f, false);
+	natsConnection *nats;
+	int spool = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (spool == -1)
+		err(1, "%s", path);
+	must(natsConnection_Connect(&nats, o), "NATS_URL");
+	natsOptions_Destroy(o);
+	missing_print(nats, spool, f->prefix);
+	natsConnection_Destroy(nats);
+	close(spool);
+}
+
+static void
 connect_nats(struct forwarder *f)
 {
-	natsOptions *o = options(f);
+	natsOptions *o = options(f, true);
 	natsInbox *inbox = NULL;
-	natsStatus status;
+	natsStatus status, status_acks;
 	char all[80];
 
 	status = natsConnection_Connect(&f->nats, o);
@@ -597,9 +627,15 @@ connect_nats(struct forwarder *f)
 	snprintf(f->inbox, sizeof(f->inbox), "%s", inbox);
 	natsInbox_Destroy(inbox);
 	snprintf(all, sizeof(all), "%s.*", f->inbox);
-	must(natsConnection_Subscribe(&f->acks, f->nats, all, on_ack, f),
-	    "libnats");
-	must(natsSubscription_SetPendingLimits(f->acks, -1, -1), "libnats");
+	/* It may be closed again by now. */
+	status_acks = natsConnection_Subscribe(&f->acks, f->nats, all, on_ack,
+	    f);
+	if (status_acks == NATS_OK)
+		status_acks = natsSubscription_SetPendingLimits(f->acks, -1,
+		    -1);
+	if (status_acks != NATS_OK && natsConnection_IsClosed(f->nats))
+		closed(f);
+	must(status_acks, "libnats");
 	if (status == NATS_OK)
 		note(f, 0, CONNECTED, 0);
 	else
@@ -665,10 +701,13 @@ arguments(struct forwarder *f, int argc, char **argv)
 	int c;
 
 	f->window = 256;
-	while ((c = getopt(argc, argv, "1w:")) != -1)
+	while ((c = getopt(argc, argv, "1mw:")) != -1)
 		switch (c) {
 		case '1':
 			f->once = true;
+			break;
+		case 'm':
+			f->missing = true;
 			break;
 		case 'w':
 			errno = 0;
@@ -682,7 +721,8 @@ arguments(struct forwarder *f, int argc, char **argv)
 		}
 	if (argc - optind != 2) {
 		fprintf(stderr, "usage: protocol-hook-nats [-1] [-w window] "
-		    "spool prefix\n");
+		    "spool prefix\n"
+		    "       protocol-hook-nats -m spool prefix\n");
 		exit(2);
 	}
 	f->prefix = argv[optind + 1];
@@ -748,6 +788,10 @@ main(int argc, char **argv)
 	static struct forwarder f;
 
 	arguments(&f, argc, argv);
+	if (f.missing) {
+		say_missing(&f, argv[optind]);
+		return 0;
+	}
 	block_signals(&f);
 	open_spool(&f, argv[optind]);
 	if (pipe2(f.notes, O_CLOEXEC) == -1 ||

@@ -5,6 +5,7 @@ use warnings;
 use Test::More;
 use Digest::SHA qw(sha256_hex);
 use Hook;
+use Socket qw(AF_UNIX SOCK_STREAM);
 
 my $NAME = qr/^\d{8}T\d{6}\.\d{6}Z\.message\.updated\.a056V7R7NmNRjl70\.json$/;
 
@@ -76,6 +77,12 @@ for my $method (qw(PUT DELETE PATCH OPTIONS post), '') {
 	is($got->{header}{allow}, 'GET, HEAD, POST', "method '$method': Allow");
 }
 
+is(cgi(spool => $spool, env => { REQUEST_METHOD => undef })->{status}, 405,
+	'no method at all');
+$got = cgi(spool => $spool, env => { REQUEST_METHOD => 'GET',
+	PROTOCOL_HOOK_MIN_FREE => '1000000G' });
+is_answer($got, 503, 'unavailable', 'GET where room is short');
+
 # Lengths.
 for ([undef, 411, 'no_length'], ['', 411, 'no_length'],
 	['x', 400, 'bad_request'], ['+5', 400, 'bad_request'],
@@ -111,6 +118,18 @@ for my $body (event(), $big, event(pad => 300000)) {
 		$long ? (413, 'too_large') : (200, 'stored'),
 		'chunked ' . length $body);
 }
+
+is_answer(cgi(spool => $spool, body => event(), env => {
+	CONTENT_LENGTH => undef, HTTP_TRANSFER_ENCODING => 'gzip' }), 411,
+	'no_length', 'an encoding that tells no length');
+is_answer(cgi(spool => $spool, body => 'x' x (17 << 20)), 413, 'too_large',
+	'more than is read of what is refused');
+$got = cgi(spool => $spool, body => event(), under => ['prlimit',
+	'--as=500000000'], env => { PROTOCOL_HOOK_MAX_BODY => '1024M',
+	CONTENT_LENGTH => '', HTTP_TRANSFER_ENCODING => 'chunked' })
+	if !defined $ENV{ASAN_OPTIONS};
+is_answer($got, 503, 'unavailable', 'no memory for the body')
+	if !defined $ENV{ASAN_OPTIONS};
 
 # Signatures: one and the same answer for all that is wrong.
 $spool = new_spool();
@@ -157,6 +176,7 @@ for (	[event(id => '../../../etc/passwd'), 'message.created.' . '_' x 9 . 'etc_p
 	[event(id => '.hidden', type => '..'), '..._hidden'],
 	[event(id => 'é b'), 'message.created.___b'],
 	[event(id => 'i' x 200, type => 't' x 200), 't' x 64 . '.' . 'i' x 64],
+	[event(id => 'A[a{0:Z@z`9/-_', type => 'B.b'), 'B.b.A_a_0_Z_z_9_-_'],
 	[event(id => 'a', type => 'call.started'), 'call.started.a']) {
 	my ($text, $tail) = @$_;
 	is_answer(cgi(spool => $spool, body => $text), 200, 'stored', $tail);
@@ -190,7 +210,7 @@ variable('SECRET_PREVIOUS', 'another', 200);
 variable('EVENTS', '*', 200);
 variable('EVENTS', 'message.created', 200);
 variable('EVENTS', 'message.create', 500);
-variable('EVENTS', '', 500);
+variable('EVENTS', $_, 500) for '', 'x' x 200;
 variable('MAX_BODY', $_, 200) for '1K', '1M', '1024', '1024M';
 variable('MAX_BODY', '10', 413);
 variable('MAX_BODY', $_, 500) for '', '0', '1k', '1G', '-1', '1KB', '1.5M',
@@ -205,6 +225,10 @@ $got = cgi(spool => '/nonexistent/spool', body => event());
 is_answer($got, 500, 'misconfigured', 'no spool');
 like($got->{log}, qr/spool directory.*No such file/, 'the log says why');
 unlike($got->{text}, qr/nonexistent/, 'the answer does not');
+
+like(cgi(spool => $spool, env => { PROTOCOL_HOOK_KEEP_DAYS => 'x',
+	PROTOCOL_HOOK_MIN_FREE => 'x' })->{log}, qr/_KEEP_DAYS (?!.*MIN_FREE)/,
+	'of two that are wrong the first is named');
 
 my $file = scratch() . '/keys';
 for (["$KEY\n", 200], ["new\n$KEY\n", 200], ["$KEY\r\n", 200],
@@ -249,6 +273,15 @@ is_answer(cgi(spool => $spool, body => $body,
 is(scalar files($spool), 2, 'KEEP_DAYS=0: each is stored');
 is(scalar(map { files($spool, "archive/$_") } files($spool, 'archive')), 0,
 	'KEEP_DAYS=0: nothing is archived');
+{
+	my @t = gmtime(time - 86400);
+	my $yesterday = sprintf '%04d-%02d-%02d', $t[5] + 1900, $t[4] + 1, $t[3];
+	mkdir "$spool/archive/$yesterday" or die $!;
+	cgi(spool => $spool, body => $body,
+		env => { PROTOCOL_HOOK_KEEP_DAYS => 0 });
+	ok(-d "$spool/archive/$yesterday",
+		'KEEP_DAYS=0: yesterday stays, for what was killed before midnight');
+}
 
 # The archive.
 $spool = new_spool();
@@ -272,6 +305,21 @@ for (1 .. 30) {
 }
 cgi(spool => $spool, body => event()) for 1 .. 10;
 is_deeply([files($spool, 'archive')], [day(0)], 'old days go away');
+my @kept = ('lost+found', 'abcdefghij', day(-1));
+mkdir "$spool/archive/$_" for @kept, day(9), day(10), day(11);
+open my $stray, '>', "$spool/archive/" . day(12) or die $!;
+mkdir "$spool/archive/" . day(11) . '/deep' or die $!;
+cgi(spool => $spool, body => event()) for 1 .. 4;
+is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept, map { day($_) }
+	9 .. 12], 'what is no such directory holds the tidying up');
+unlink "$spool/archive/" . day(12);
+cgi(spool => $spool, body => event()) for 1 .. 4;
+is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept, map { day($_) }
+	9 .. 11], '... and so does one that is not empty');
+rmdir "$spool/archive/" . day(11) . '/deep' or die $!;
+cgi(spool => $spool, body => event()) for 1 .. 4;
+is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept],
+	'... until it is away; what is no day stays');
 
 # A spool that can't be trusted.
 $spool = new_spool();
@@ -279,6 +327,23 @@ chmod 0777, $spool;
 $got = cgi(spool => $spool, body => $body);
 is_answer($got, 500, 'misconfigured', 'others may write');
 chmod 0750, $spool;
+cgi(spool => $spool);
+for my $sub (qw(new archive rejected)) {
+	chmod 0777, "$spool/$sub";
+	is_answer(cgi(spool => $spool, body => $body), 500, 'misconfigured',
+		"others may write to $sub");
+	chmod 0750, "$spool/$sub";
+}
+SKIP: {
+	skip 'nobody else can run it', 2 if !as_other();
+	chmod 0755, $spool =~ s{/spool$}{}r;
+	system 'chown', '-R', '54321:54321', $spool;
+	chmod 0550, "$spool/new";
+	$got = cgi(spool => $spool, env => { REQUEST_METHOD => 'GET' },
+		under => [as_other()]);
+	is($got->{status}, 503, 'GET where new/ is read-only');
+	like($got->{log}, qr/the spool can't be written: Permission/, 'why');
+}
 for my $sub (qw(new archive rejected lock)) {
 	$spool = new_spool();
 	my $elsewhere = scratch();
@@ -321,16 +386,24 @@ for ([['-h'], 0, qr/^usage: /], [['--version'], 0, qr/^protocol-hook \d/],
 }
 
 # Streams that are closed or shared.
-for my $close ('2>&-', '2>&1', '2>/dev/null', '<&- 2>&-') {
+for my $close ('2>&-', '2>&1', '2>/dev/null', '2>/dev/zero', '2</dev/zero',
+	'<&- 2>&-') {
 	$spool = new_spool();
 	$got = cgi(spool => $spool, body => $body,
 		under => ['sh', '-c', "exec \"\$0\" $close"]);
-	my $stdin = $close !~ /</;
+	my $stdin = $close !~ /<&/;
 	is($got->{status}, $stdin ? 200 : 400, "with $close");
 	is_deeply([content($spool, 'new')], $stdin ? [$body] : [],
 		"with $close: only the body is in the file");
 	unlike($got->{text}, qr/result=/, "with $close: no log in the answer");
 }
+
+cgi(spool => $spool, body => $body, under => ['sh', '-c', 'exec "$0" >&-']);
+is_deeply([content($spool, 'new')], [$body], 'stored without standard output');
+socketpair my $ours, my $theirs, AF_UNIX, SOCK_STREAM, 0 or die $!;
+syswrite $ours, $body = event();
+is_answer(cgi(spool => $spool, body => $body, stdin => $theirs), 200, 'stored',
+	'standard input is a socket, as with inetd');
 
 # Keys are wiped from the block that /proc shows.
 SKIP: {

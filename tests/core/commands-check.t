@@ -42,6 +42,13 @@ fails('little room', { PROTOCOL_HOOK_MIN_FREE => '16777216G' },
 	qr/space .*\Q$spool\E, .* below PROTOCOL_HOOK_MIN_FREE: remove files/);
 fails('no spool', { PROTOCOL_HOOK_SPOOL => "$spool-none" },
 	qr/spool .*No such file or directory: install -d .*\Q$spool\E-none$/);
+(my $long) = (run({ %in, 'PROTOCOL_HOOK_' . 'X' x 200 => 1 }, 'check'))[1]
+	=~ /^(FAIL .*)$/m;
+like($long, qr/PROTOCOL_HOOK_X{100,} is no variable of.*: correct or remove/,
+	'check: a long name, too');
+utime 0, time + 3 * 86400, "$spool/new" or die $!;
+fails('a clock that was put back', {}, qr/clock .*later than now: set it/);
+utime 0, time, "$spool/new" or die $!;
 chmod 0757, $spool;
 fails('others may write', {}, qr/others may write.*: chmod -R o-w /);
 chmod 0750, $spool;
@@ -77,6 +84,17 @@ chmod 0644, $secret;
 fails('a secret file for all', \%file,
 	qr/secret file .*every user may read .*: chmod o= \Q$secret\E$/);
 chmod 0640, $secret;
+{
+	my $path = '/x' x 2500;
+	($status, $out) = run({ %in, %file, PROTOCOL_HOOK_SECRET_FILE => $path },
+		'check');
+	like($out, qr/^FAIL +secret file +\Q$path\E can't be read/m,
+		'check: a secret file with too long a path');
+}
+($status, $out) = run({ %in, %file, PROTOCOL_HOOK_SECRET_FILE => 'key', under =>
+	['sh', '-c', "cd $dir && exec \"\$@\"", 'sh'] }, 'check');
+is($status, 0, 'check: a secret file without a directory in its name')
+	or diag($out);
 ($status, $out) = run({ %in, %file, PROTOCOL_HOOK_SECRET => 'k' }, 'check');
 like($out, qr/^FAIL +key .*can't be set together with a key/m,
 	'check: two sources of keys');
@@ -92,7 +110,7 @@ like((run({ %in, PROTOCOL_HOOK_SECRET => '"' . 'k' x 30 . '"' }, 'check'))[1],
 
 # As somebody who is not root, nothing hides behind root's rights.
 SKIP: {
-	skip 'not root', 11 if $> != 0;
+	skip 'not root', 20 if $> != 0;
 	my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
 	my $home = scratch();
 	chmod 0755, $home;
@@ -130,6 +148,19 @@ SKIP: {
 	($status, $out) = run({ %his, %file }, 'check');
 	like($out, qr{^FAIL +secret file .*can't be read by nobody: change}m,
 		'check: a secret file of somebody else');
+	# Who he is, and who else there may be.
+	chmod 0640, $secret;
+	system 'chown', '-R', '54321:54321', $his;
+	($status, $out) = run(\%his, 'check');
+	like($out, qr/^ok +user +54321 \(uid 54321\), /m,
+		'root acts as an owner without a name');
+	is($status, 0, 'who can do all');
+	system 'chown', '-R', "$uid:$gid", $his;
+	($status, $out) = run(\%his, 'check', '-u', 'nobody');
+	like($out, qr/^ok +user +nobody /m, 'check -u');
+	($status, $out, $err) = run(\%his, 'check', '-u', 'no-such-user');
+	is($status, 1, 'check -u of nobody that is known');
+	like($err, qr/there is no user no-such-user/, 'says so');
 	# root follows no link of the owner's.
 	my $sha = sha256_hex('root only');
 	my @days = files($his, 'archive');
@@ -146,6 +177,17 @@ SKIP: {
 	is($out, '', 'prints nothing');
 }
 
+
+SKIP: {
+	skip 'nobody else can run it', 3 if !as_other();
+	my %with = (%in, under => [as_other()]);
+	($status, $out) = run(\%with, 'check');
+	like($out, qr/^ok +user +54321 \(uid 54321\), group \?, /m,
+		'check: a user without a name');
+	($status, $out, $err) = run(\%with, 'check', '-u', 'nobody');
+	is($status, 1, 'check -u by one who may not');
+	like($err, qr/acting as uid \d+: /, 'says so');
+}
 
 # With two sources of keys there is none, whatever is signalled.
 my $worker = worker(spool => new_spool(),

@@ -70,12 +70,22 @@ my $far = "$spool/archive/$day/" . sha256_hex($bodies[0]);
 utime 15_000_000_000, 15_000_000_000, $far or die $!;
 replayed('after 2262', [@all[1 .. 5], 'r1'], '-a');
 utime $when[0], $when[0], $far or die $!;
-for (['-s', '2026-02-30'], ['-s', 'x'], ['-b', '2026-01-01T'],
+for (['-s', '2026-02-30'], ['-d', '2026-13-45'],
+	['-s', 'x'], ['-b', '2026-01-01T'],
 	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['-s', ' 2026-01-01'],
 	['-s', '26-01-01'], ['-b', '2026-1-1'], ['abc'], []) {
 	($status, $out, $err) = run(\%in, 'replay', @{$_});
 	is($status, 2, "replay @{$_}");
 }
+
+# Of the same time, in the order of their digests.
+my @tied = sort { sha256_hex($bodies[$a]) cmp sha256_hex($bodies[$b]) } 2, 3;
+utime $when[3], $when[3], "$spool/archive/$day/" . sha256_hex($bodies[$_])
+	or die $! for @tied;
+replayed('two of one time', [map { 'r' . ($_ + 1) } @tied],
+	map { sha256_hex($bodies[$_]) } 2, 3);
+utime $when[2], $when[2], "$spool/archive/$day/" . sha256_hex($bodies[2])
+	or die $!;
 
 # Twice, while the first still waits; and after a reader took one.
 unlink map { "$spool/new/$_" } files($spool);
@@ -130,6 +140,24 @@ symlink "$dir/event", "$spool/archive/$day/" . '1' x 64 or die $!;
 ($status, $out, $err) = run(\%in, 'replay', '-n', '1' x 64);
 is($out, '', 'no link in the archive is followed');
 
+unlink "$spool/archive/$day/" . '1' x 64;
+
+# What else may lie in the archive.
+mkdir "$spool/archive/$day/" . '2' x 64 or die $!;
+($status, $out, $err) = run(\%in, 'replay', '2' x 64);
+is($status, 1, 'replay of a directory');
+like($err, qr/: Is a directory\n.*failed 1$/s, 'says so');
+rmdir "$spool/archive/$day/" . '2' x 64;
+unlink map { "$spool/new/$_" } files($spool);
+mkdir "$spool/archive/lost+found" or die $!;
+open $fh, '>', "$spool/archive/$day/notes" or die $!;
+close $fh or die $!;
+($status, $out, $err) = run(\%in, 'replay', '-a');
+is($status, 0, 'beside what is none of its own');
+like($err, qr/^replayed 6$/m, 'all are replayed');
+is((run({ PROTOCOL_HOOK_SPOOL => "$spool-none" }, 'replay', '-a'))[0], 1,
+	'no spool');
+
 # -n makes nothing; what can't be used is named.
 my $empty = new_spool();
 ($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-na');
@@ -164,6 +192,45 @@ SKIP: {
 	chmod 0440, "$home/spool/archive/$day";
 	($status, $out, $err) = run(\%his, 'replay', '-na');
 	like($err, qr{/archive/$day: Permission denied}, 'what can not be looked at');
+}
+
+# A terminal is for people: nothing steers it, and they see how far it is.
+SKIP: {
+	skip 'no terminal', 8 if !terminal();
+	$spool = new_spool();
+	%in = (PROTOCOL_HOOK_SPOOL => $spool);
+	deliver($spool, event(id => 'a\u001b[2Jb\u007fé ', type => 'a\u0007'));
+	unlink map { "$spool/new/$_" } files($spool);
+	my (undef, $seen) = on_terminal(\%in, 'replay', '-n', '-a');
+	like($seen, qr/ a_ +a_\[2Jb____ +/, 'no control character');
+	($day) = files($spool, 'archive');
+	for (1 .. 1050) {
+		my $text = event();
+		open $fh, '>', "$spool/archive/$day/" . sha256_hex($text)
+			or die $!;
+		print {$fh} $text;
+		close $fh or die $!;
+	}
+	($status, $seen) = on_terminal(\%in, 'replay', '-a');
+	is($status, 0, 'a thousand');
+	my @steps = $seen =~ /\r(\[#* *\]) (\d+) of 1051/g;
+	cmp_ok(scalar @steps, '>=', 8, 'a bar grows');
+	is((grep { length != 42 } @steps[grep { $_ % 2 == 0 } 0 .. $#steps]), 0,
+		'and has its place');
+	like($seen, qr/\r\[#{40}\] 1051 of 1051\r\nreplayed 1051\r\n\z/,
+		'up to its end');
+	unlink map { "$spool/new/$_" } files($spool);
+	for (['-n', '-a'], ['-a']) {
+		(undef, $seen) = on_terminal({ %in, TERM => 'dumb' }, 'replay',
+			@{$_});
+		unlike($seen, qr/\r\[/, "no bar: replay @{$_}, or TERM=dumb");
+	}
+	unlink map { "$spool/new/$_" } files($spool);
+	(undef, $seen) = on_terminal({ %in, TERM => undef }, 'replay', '-a');
+	unlike($seen, qr/\r\[/, 'no bar: no TERM');
+	unlink map { "$spool/new/$_" } files($spool);
+	(undef, $seen) = on_terminal(\%in, 'replay', '-n', '-a');
+	unlike($seen, qr/\r\[/, 'no bar: replay -n');
 }
 
 done_testing();

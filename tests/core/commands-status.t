@@ -49,6 +49,53 @@ like($out, qr/^archived  5, \d+B\n  $day +5 +\d+B$/m, 'archived');
 my %width = map { length() => 1 } grep { /^  \w+\.\w/ } split /\n/, $out;
 is(scalar keys %width, 1, 'columns are in line');
 
+# A spool that is empty, one whose archive is too, ages, sizes, many days.
+{
+	my $other = new_spool();
+	my %of = (PROTOCOL_HOOK_SPOOL => $other);
+	cgi(spool => $other, env => { REQUEST_METHOD => 'GET' });
+	($status, $out) = run(\%of, 'status');
+	like($out, qr/^arrival   none yet\nwaiting   0\nrejected  0\narchived  0, /m,
+		'nothing yet');
+	like((run(\%of, 'status', '-j'))[1], qr/"last_arrival_\w+":null/,
+		'nothing yet, in JSON');
+	unlike((run(\%of, 'status', '-p'))[1], qr/last_arrival/,
+		'nothing yet, as metrics');
+	cgi(spool => $other, body => event(type => 't' x 40),
+		env => { PROTOCOL_HOOK_KEEP_DAYS => 0 });
+	like((run(\%of, 'status'))[1],
+		qr/^arrival   \ds ago\nwaiting   1, .* \d+s\n  t{40} +1\n/m,
+		'what is not archived is seen, too');
+	($day) = files($spool, 'archive');
+	for ([600, '10m \d+s'], [7260, '2h 1m'], [-600, '0s']) {
+		my ($ago, $age) = @{$_};
+		my @t = gmtime(time - $ago);
+		rename((glob "$other/new/*")[0], sprintf
+			'%s/new/%04d%02d%02dT%02d%02d%02d.000000Z.a.x.json', $other,
+			$t[5] + 1900, $t[4] + 1, @t[3, 2, 1, 0]) or die $!;
+		like((run(\%of, 'status'))[1], qr/^waiting   1, the oldest for $age$/m,
+			"an age: $age");
+	}
+	for my $n (1 .. 12) {
+		my $path = sprintf '%s/archive/2026-01-%02d', $other, $n;
+		mkdir $path or die $!;
+		next if $n == 2;
+		open $fh, '>', "$path/" . 'a' x 64 or die $!;
+		truncate $fh, 1 << (2 * $n + 8) or die $!;
+		close $fh or die $!;
+	}
+	mkdir "$other/archive/lost+found" or die $!;
+	utime 0, 0, "$other/archive/2026-01-05/" . 'a' x 64 or die $!;
+	($status, $out) = run(\%of, 'status');
+	my @days = $out =~ /^  (older|2026-\S+) +(\d+) +(\S+)$/mg;
+	is("@days[0 .. 5]", 'older 2 17.0K 2026-01-04 1 64.0K', 'older days are one');
+	is("@days[-6 .. -4]", '2026-01-12 1 4.0G', 'the last');
+	is(scalar @days, 33, 'eleven lines');
+	like($out, qr/^archived  11, 5\.3G$/m, 'their sum');
+	like((run(\%of, 'status', '-j'))[1], qr/"2026-01-02":\{"deliveries":0,/,
+		'all days, in JSON');
+}
+
 # The text format: families with HELP and TYPE once, and all samples after it.
 ($status, $out) = run(\%in, 'status', '-p');
 is($status, 0, 'status -p');
@@ -125,6 +172,8 @@ for my $sub (qw(new rejected archive)) {
 	}
 	rename "$odd/away", "$odd/$sub" or die $!;
 }
+is((run({ PROTOCOL_HOOK_SPOOL => "$odd-none" }, 'status'))[0], 1,
+	'status of no spool');
 is((run({ %in, PROTOCOL_HOOK_KEEP_DAYS => 'x' }, 'status'))[0], 1,
 	'status under a wrong variable');
 

@@ -34,6 +34,21 @@ sub watch_ready {
 		slurp("$dir/watched") =~ /probe/ });
 }
 
+# The beginning of a name that is later than all so far.
+sub to_come { return POSIX::strftime('%Y1231T235959.999999Z.', gmtime) }
+
+sub watch_to_full {
+	my ($program) = @_;
+	my $pid = fork // die $!;
+	if (!$pid) {
+		open STDOUT, '>', '/dev/full' or die $!;
+		open STDERR, '>', '/dev/null' or die $!;
+		%ENV = (PATH => $ENV{PATH}, %in);
+		exec $program, 'watch' or POSIX::_exit(127);
+	}
+	return $pid;
+}
+
 # The first line that PATTERN matches.
 sub watched {
 	my ($pattern) = @_;
@@ -55,7 +70,12 @@ for my $program ($PROGRAM, grep { -x } 'build/poll/protocol-hook') {
 	like(watched(qr/contact/),
 		qr/^\d\d:\d\d:\d\d contact\.updated +$id +$length bytes\n\z/,
 		"$name: one line");
-	unlike(slurp("$dir/watched"), qr/\e/, "$name: no colour in a file");
+	open my $fh, '>', "$spool/new/foreign" or die $!;
+	close $fh;
+	deliver($spool, event(type => 'group.updated'));
+	watched(qr/group/);
+	unlike(slurp("$dir/watched"), qr/\e|foreign/,
+		"$name: no colour in a file, and nothing foreign");
 	kill 'TERM', $pid;
 	waitpid $pid, 0;
 	$pid = watch($program, '-o');
@@ -64,22 +84,62 @@ for my $program ($PROGRAM, grep { -x } 'build/poll/protocol-hook') {
 		qq({"id":"$id","type":"group.created",\n"payload":\r\n{}}\n));
 	is(eval { JSON::PP::decode_json(watched(qr/group/))->{id} }, $id,
 		"$name -o: JSON on one line");
+	# Names of deliveries that are none.
+	mkdir "$spool/new/" . to_come() . 'a.b.json' or die $!;
+	ok(wait_for(sub { slurp("$dir/err") =~ /a\.b\.json: Is a dir/ }),
+		"$name -o: what can't be read is told");
+	symlink "$dir/err", "$spool/new/" . to_come() . 'c.d.json' or die $!;
+	ok(wait_for(sub { slurp("$dir/err") =~ /c\.d\.json: Too many/ }),
+		"$name -o: no link is followed");
 	kill 'TERM', $pid;
 	waitpid $pid, 0;
+	rmdir $_ || unlink $_ for glob "$spool/new/*";
+	# What nobody reads ends it.
+	$pid = watch_to_full($program);
+	ok(wait_for(sub { deliver($spool, event());
+		waitpid($pid, POSIX::WNOHANG()) == $pid }), "$name to a full disk");
 	unlink map { "$spool/new/$_" } files($spool);
+	# And so does the end of new/.
+	$pid = watch($program);
+	watch_ready();
+	rename "$spool/new", "$spool/old" or die $!;
+	ok(wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }),
+		"$name ends when new/ is moved away");
+	like(slurp("$dir/err"), qr/new\/ is gone|new: No such/, 'and says so');
+	rename "$spool/old", "$spool/new" or die $!;
+	unlink map { "$spool/new/$_" } files($spool);
+}
+
+# On a terminal.
+SKIP: {
+	skip 'no terminal', 9 if !terminal();
+	my ($pid, $look) = on_terminal({ %in, start => 1 }, 'watch');
+	ok(wait_for(sub { $look->(0.01) =~ /waiting for deliveries in \Q$spool/ }),
+		'on a terminal it says what it waits for');
+	for (['message.created', 32], ['message.updated', 33],
+		['message.deleted', 31], ['message.read', 35], ['a', 35],
+		['.updated', 35]) {
+		my ($type, $colour) = @{$_};
+		deliver($spool, event(type => $type));
+		ok(wait_for(sub { $look->(0.01) =~ / \e\[${colour}m\Q$type\E
+			\ *\e\[0m\ /x }), "$type: colour $colour");
+	}
+	kill 'TERM', $pid;
+	waitpid $pid, 0;
+	for my $with ([NO_COLOR => ''], [TERM => 'dumb']) {
+		($pid, $look) = on_terminal({ %in, start => 1, @{$with} }, 'watch');
+		wait_for(sub { deliver($spool, event());
+			$look->(0.1) =~ / bytes/ });
+		unlike($look->(0), qr/\e/, "@{$with}: no colour");
+		kill 'TERM', $pid;
+		waitpid $pid, 0;
+	}
 }
 is((run({ PROTOCOL_HOOK_SPOOL => "$spool-none" }, 'watch'))[0], 1,
 	'watch: no spool');
-my $pid = watch($PROGRAM);
-watch_ready();
-rename "$spool/new", "$spool/old" or die $!;
-ok(wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }),
-	'watch ends when new/ is moved away');
-like(slurp("$dir/err"), qr/new\/ is gone/, 'and says so');
-
 # The first thing that is done with a spool.
 $in{PROTOCOL_HOOK_SPOOL} = $spool = new_spool();
-$pid = watch($PROGRAM);
+my $pid = watch($PROGRAM);
 ok(wait_for(sub { -d "$spool/new" || waitpid($pid, POSIX::WNOHANG()) })
 	&& -d "$spool/new", 'watch of a spool that was never used makes new/');
 ok(watch_ready(), 'and shows what arrives');

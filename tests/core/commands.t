@@ -36,6 +36,28 @@ for ([], ['nothing'], ['statu'], ['status', 'x'], ['verify'],
 is($status, 0, '-V');
 like($out, qr/^protocol-hook \d+\.\d+\.\d+$/, 'version');
 
+# What can't be written is an error; and what can't be read.
+for (['-h'], ['-V'], ['status', '-h']) {
+	($status, $out, $err) = run({ under => ['sh', '-c',
+		'exec "$@" >/dev/full', 'sh'] }, @{$_});
+	is($status, 1, "@{$_} to a full disk");
+	like($err, qr/standard output: No space left/, 'says so');
+}
+($status, $out, $err) = run({}, 'sign', '/');
+is($status, 1, 'sign of a directory');
+like($err, qr{/: Is a directory}, 'says so');
+
+# Descriptors 3 and on that are for somebody else, or none.
+for (['$$', undef], ['$$', 'x'], ['$$', 0], ['$$', 1], ['x', 1], ['1', 1],
+	[undef, 1]) {
+	my ($pid, $fds) = @{$_};
+	my $set = join ' ', $pid ? "LISTEN_PID=$pid" : (),
+		defined $fds ? "LISTEN_FDS=$fds" : ();
+	($status, $out, $err) = run({ under => ['sh', '-c',
+		"$set exec \"\$@\" 3</dev/null", 'sh'] });
+	is($status, 2, "$set: a command line without a command");
+}
+
 # Completion knows what usage knows.
 for my $shell (qw(bash zsh)) {
 	my $text = qx(sh scripts/completion $shell $PROGRAM);
@@ -89,7 +111,8 @@ is((run(\%two, 'verify', sign($EXAMPLE), "$dir/event"))[0], 0,
 	'verify: the key before it');
 is((run({}, 'verify', sign($EXAMPLE), "$dir/event"))[0], 0, 'verify FILE');
 is((run({}, 'verify', uc sign($EXAMPLE), "$dir/event"))[0], 0, 'verify: case');
-is((run({ in => $EXAMPLE }, 'verify', sign($EXAMPLE)))[0], 0, 'verify stdin');
+is((run({ in => $EXAMPLE }, 'verify', sign($EXAMPLE), @{$_}))[0], 0,
+	"verify stdin @{$_}") for [], ['-'];
 for ([sign("$EXAMPLE "), 'of other bytes'], [sign($EXAMPLE, 'other'), 'other key'],
 	['', 'empty'], [substr(sign($EXAMPLE), 1), 'short'],
 	[sign($EXAMPLE) . '0', 'long'], [' ' . sign($EXAMPLE), 'space']) {

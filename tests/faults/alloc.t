@@ -10,7 +10,7 @@ use Faults;
 $SIG{PIPE} = 'IGNORE';
 my $shim = "$ENV{PWD}/build/shim.so";
 # With escapes, so that json-c is needed.
-sub body { my ($text) = fresh_bodies(1); $text =~ s/"id":"i/"id":"\\u0069/;
+sub body { my ($text) = fresh_bodies(1); $text =~ s/"id":"i/"\\u0069d":"\\u0069/;
 	return $text }
 
 sub shimmed {

@@ -14,7 +14,7 @@ $Hook::PROGRAM = "$ENV{PWD}/build/quick/protocol-hook";
 my $first = qr/^open\w*\(.*"\/", O_RDONLY/;	# main's first call
 my $trace = scratch() . '/trace';
 cgi(spool => new_spool(), body => event(),
-	under => ['strace', '-f', '-o', $trace]);
+	under => ['strace', '-o', $trace]);
 my @calls = calls(slurp($trace), $first);
 cmp_ok(scalar @calls, '>', 40, scalar(@calls) . ' calls in one delivery');
 
@@ -24,7 +24,7 @@ sub under_fault {
 	my $spool = new_spool();
 	return attempt([$body], $spool, sub {
 		return cgi(spool => $spool, body => $body, under => ['strace',
-			'-f', '-o', '/dev/null', '-e', "inject=$inject"]);
+			'-o', '/dev/null', '-e', "inject=$inject"]);
 	});
 }
 

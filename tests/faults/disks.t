@@ -126,6 +126,12 @@ for my $sub (qw(archive rejected new)) {
 	rename $_, "$spool/$sub/" . s{.*/}{}r for glob "$spool/new-$sub/*";
 	deliver(200, "$sub/ is back");
 }
+# Something else is mounted over one of them.
+Disk::run('mount', '-t', 'tmpfs', '-o', 'mode=750', 'none', "$spool/new");
+$Disk::mounted{"$spool/new"} = 1;
+deliver(500, 'new/ is mounted over', 'new/ in the spool.*cross-device');
+unmount_disk({ at => "$spool/new" });
+deliver(200, 'and no more');
 all_there('sub-directories');
 rename $spool, "$spool-away" or die $!;
 deliver(500, 'the spool is removed', 'spool directory');

@@ -9,6 +9,10 @@
  *	SHIM_FDATASYNC=N	the N-th fdatasync of all threads fails
  *	SHIM_NOTHREAD=1		there are no threads to be had
  *	SHIM_COUNT=FILE		writes how many allocations there were
+ *	SHIM_SLOW=1		a flush takes 0.1 seconds
+ *	SHIM_FS=ro		file systems say that they are read-only, or with
+ *		uncounted	that they count no inodes
+ *	SHIM_CLOCK=FILE		has the time, seconds since 1970 as an int64_t
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,7 +22,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdint.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SHORT	7
@@ -31,8 +39,49 @@ static unsigned long count, at;
 static int from_then_on, armed, cut_short;
 static const char *no_flush = "";
 static int count_fd = -1;
+static const volatile int64_t *wall_clock;
 
-/* After the C library's own start, so that main's calls are the first. */
+static void *
+next(const char *name)
+{
+	return dlsym(RTLD_NEXT, name);
+}
+
+/* Shared with the test, which sets it; the sandbox lets us keep it. */
+static const int64_t *
+map_clock(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *p = mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	close(fd);
+	return p;
+}
+
+static int (*real_main)(int, char **, char **);
+
+static int
+armed_main(int argc, char **argv, char **envp)
+{
+	armed = 1;
+	return real_main(argc, argv, envp);
+}
+
+/* So that main's calls are the first. */
+int
+__libc_start_main(int (*fn)(int, char **, char **), int argc, char **argv,
+    void (*init)(void), void (*fini)(void), void (*rtld_fini)(void),
+    void *stack_end)
+{
+	int (*f)(int (*)(int, char **, char **), int, char **, void (*)(void),
+	    void (*)(void), void (*)(void), void *) = next("__libc_start_main");
+
+	real_main = fn;
+	return f(armed_main, argc, argv, init, fini, rtld_fini, stack_end);
+}
+
 __attribute__((constructor))
 static void
 start(void)
@@ -45,13 +94,14 @@ start(void)
 	if (getenv("SHIM_COUNT") != NULL)
 		count_fd = open(getenv("SHIM_COUNT"),
 		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (getenv("SHIM_CLOCK") != NULL)
+		wall_clock = map_clock(getenv("SHIM_CLOCK"));
 	if (flush != NULL)
 		no_flush = flush;
 	if (alloc != NULL) {
 		at = strtoul(alloc, NULL, 10);
 		from_then_on = strchr(alloc, '+') != NULL;
 	}
-	armed = 1;
 }
 
 __attribute__((destructor))
@@ -72,7 +122,8 @@ end(void)
 static int
 fails(void)
 {
-	if (!armed)
+	/* Only main's thread: tests/counted.c has one of its own. */
+	if (!armed || gettid() != getpid())
 		return 0;
 	count++;
 	if (at == 0 || count < at || (count > at && !from_then_on))
@@ -97,12 +148,6 @@ void *
 realloc(void *p, size_t n)
 {
 	return fails() ? NULL : __libc_realloc(p, n);
-}
-
-static void *
-next(const char *name)
-{
-	return dlsym(RTLD_NEXT, name);
 }
 
 static size_t
@@ -138,6 +183,8 @@ flush(const char *name, int fd)
 
 	/* "/fsync/" is not in "/fdatasync/" */
 	snprintf(slashed, sizeof(slashed), "/%s/", name);
+	if (getenv("SHIM_SLOW") != NULL)
+		usleep(100000);
 	return strstr(no_flush, slashed) != NULL ? 0 : f(fd);
 }
 
@@ -167,7 +214,7 @@ pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	int (*f)(pthread_t *, const pthread_attr_t *, void *(*)(void *),
 	    void *) = next("pthread_create");
 
-	return getenv("SHIM_NOTHREAD") != NULL ? EAGAIN :
+	return armed && getenv("SHIM_NOTHREAD") != NULL ? EAGAIN :
 	    f(thread, attr, fn, arg);
 }
 
@@ -175,4 +222,46 @@ int
 syncfs(int fd)
 {
 	return flush("syncfs", fd);
+}
+
+int
+clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int (*f)(clockid_t, struct timespec *) = next("clock_gettime");
+
+	if (wall_clock == NULL || id != CLOCK_REALTIME)
+		return f(id, ts);
+	*ts = (struct timespec){ .tv_sec = *wall_clock };
+	return 0;
+}
+
+time_t
+time(time_t *t)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (t != NULL)
+		*t = ts.tv_sec;
+	return ts.tv_sec;
+}
+
+int
+fstatvfs(int fd, struct statvfs *vfs)
+{
+	int (*f)(int, struct statvfs *) = next("fstatvfs64");
+	const char *fs = getenv("SHIM_FS");
+	int r = f(fd, vfs);
+
+	if (fs != NULL && strcmp(fs, "ro") == 0)
+		vfs->f_flag |= ST_RDONLY;
+	else if (fs != NULL)
+		vfs->f_files = vfs->f_favail = 0;
+	return r;
+}
+
+int
+fstatvfs64(int fd, struct statvfs64 *vfs)
+{
+	return fstatvfs(fd, (struct statvfs *)vfs);
 }

@@ -33,6 +33,7 @@ sub start {
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<', '/dev/null' or die $!;
+		open STDOUT, '>', '/dev/null' or die $!;
 		open STDERR, '>>', $log or die $!;
 		@ENV{keys %$env} = values %$env;
 		exec @command or POSIX::_exit(127);
@@ -51,6 +52,8 @@ sub end {
 
 END {
 	my $status = $?;
+	# Its workers would stay.
+	kill 'TERM', $nginx and waitpid $nginx, 0 if delete $started{$nginx // 0};
 	kill 'KILL', $_ for keys %started;
 	waitpid $_, 0 for keys %started;
 	$? = $status;
@@ -136,47 +139,53 @@ is(end($waiting, 'TERM', 4), 0, 'SIGTERM: ends');
 is(end($pid, 'TERM', 4), 0, 'SIGTERM: the other, too');
 reap($worker);
 
-# TLS and a password; a server without a stream tells that it was reached.
-SKIP: {
-	skip 'needs openssl', 4 if system("openssl req -x509 -newkey rsa:2048 -nodes "
-		. "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
-		. "-keyout $dir/key.pem -out $dir/cert.pem 2>/dev/null") != 0;
-	my $port = free_port();
-	open my $conf, '>', "$dir/tls.conf" or die $!;
-	print {$conf} <<END;
-listen: 127.0.0.1:$port
-tls { cert_file: $dir/cert.pem, key_file: $dir/key.pem }
-authorization { user: hook, password: canary-6fd1 }
-END
-	close $conf;
-	my $server = { conf => "$dir/tls.conf" };
-	server_start($server);
-	wait_for(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-		PeerPort => $port) });
-	my $secure = new_spool();
-	cgi(spool => $secure, body => $EXAMPLE);
-	my %env = (NATS_URL => "tls://localhost:$port", NATS_USER => 'hook',
-		NATS_PASSWORD => 'canary-6fd1', NATS_CA => "$dir/cert.pem");
-	my $says = sub {
-		my ($what, %other) = @_;
-		my $log = scratch() . '/log';
-		my $pid = start($log, { %env, %other }, $FORWARDER, $secure, 'x');
-		my $said = wait_for(sub { slurp($log) =~ $what }, 60);
-		end($pid, 'TERM');
-		unlike(slurp($log), qr/canary/, 'no password in the log');
-		return $said;
-	};
-	ok($says->(qr/no stream answers/), 'TLS and a password');
-	# libnats gives up if it reads the reason before the server hangs up.
-	ok($says->(qr/refused for good|not yet connected/, NATS_PASSWORD => 'no'),
-		'a wrong password: not connected');
-	system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "
-		. "/CN=localhost -keyout $dir/k -out $dir/other.pem 2>/dev/null");
-	ok($says->(qr/not yet connected/, NATS_CA => "$dir/other.pem"),
-		'a certificate of somebody else: not connected');
-	is_deeply([content($secure, 'new')], [$EXAMPLE], 'and the file waits');
-	server_kill($server, 'KILL');
+# What the stream lost, the archive still has.
+sub missing {
+	my ($spool, $prefix) = @_;
+	my $said;
+	# Its leader may just be elected.
+	wait_for(sub {
+		$said = `NATS_URL=$URL $FORWARDER -m $spool $prefix`;
+		$? == 0;
+	}, 60) or die "-m: $?";
+	return split ' ', $said;
 }
+
+sub replay {
+	my ($spool, @digests) = @_;
+	local $ENV{PROTOCOL_HOOK_SPOOL} = $spool;
+	system("$PROGRAM replay @digests 2>/dev/null") == 0 or die 'replay';
+	return;
+}
+
+# The first is too large, and waits in failed/.
+is_deeply([missing($spool, 'one')], [], '-m: nothing is missing');
+create_stream($cluster, 'lossy', duplicate_window => 100_000_000);
+my $third = new_spool();
+is_deeply([missing($third, 'lossy')], [], '-m: an empty stream, no archive');
+my @some = map { event() } 1 .. 5;
+cgi(spool => $third, body => $_)->{status} == 200 or die 'not delivered' for @some;
+is_deeply([missing($third, 'lossy')], [], '-m: what waits is not missing');
+is(end(forward($third, 'lossy', '-1')), 0, 'forwarded');
+api($cluster, 'STREAM.MSG.DELETE.lossy', { seq => $_ })->{success}
+	or die 'not deleted' for 2, 4;
+my @lost = sort map { sha256_hex($some[$_]) } 1, 3;
+is_deeply([missing($third, 'lossy')], \@lost, '-m: what the stream lost');
+sleep 0.5;
+replay($third, missing($third, 'lossy'));
+is(end(forward($third, 'lossy', '-1')), 0, 'replayed');
+is_deeply([missing($third, 'lossy')], [], 'and it is there again');
+is_deeply([sort map { $_->{data} } stream_messages($cluster, 'lossy')],
+	[sort @some], 'once');
+api($cluster, 'STREAM.PURGE.lossy', { keep => 1 });
+is_deeply([missing($third, 'lossy')], [],
+	'-m: what the stream kept no longer is not missing');
+create_stream($cluster, 'queue', retention => 'interest');
+like(`NATS_URL=$URL $FORWARDER -m $third queue 2>&1`,
+	qr/deletes what was consumed/, '-m: not where that is so');
+like(`NATS_URL=$URL $FORWARDER -m $third none 2>&1`, qr/no stream matches/,
+	'-m: not without a stream');
+api($cluster, "STREAM.DELETE.$_") for qw(lossy queue);
 
 # The whole chain: clients, nginx, two receivers, two spools, two forwarders.
 my @spools = (new_spool(), new_spool());
@@ -318,6 +327,16 @@ my $sent = time - $began;
 ok(wait_for(sub { !files($spools[0]) && !files($spools[1]) }, 300),
 	'all forwarded') or diag join ' ', map { scalar(() = files($_)) } @spools;
 my $through = time - $began;
+# nats-server 2.9 can lose what it has acknowledged: a replica that was restarted
+# skips what it takes for repeats, and may lead later.
+for my $try (1 .. 10) {
+	my @missing = map { [missing($_, 'hook')] } @spools;
+	last if !grep { @$_ } @missing;
+	diag 'acknowledged, and then lost by the stream: ', join ' and ',
+		map { scalar @$_ } @missing;
+	replay($spools[$_], @{ $missing[$_] }) for grep { @{ $missing[$_] } } 0, 1;
+	wait_for(sub { !files($spools[0]) && !files($spools[1]) }, 60);
+}
 note join ', ', map { "$_ killed $kills{$_} times" } sort keys %kills;
 note sprintf 'acknowledged after %.0f s, all in the stream after %.0f s', $sent,
 	$through;
@@ -366,10 +385,10 @@ sub rate_of {
 # against what the receiver stores.
 SKIP: {
 	skip 'not under sanitizers', 1 if $ENV{ASAN_OPTIONS};
-	my $n = 5000;
-	my (%best, @rates);
-	# The machine has other things to do: the best of some rounds.
-	for my $round (1 .. 6) {
+	my ($n, $rounds) = $ENV{DELIVERIES} ? (10_000, 7) : (5000, 1);
+	my (@ratios, @rates);
+	# The machine has other things to do: the median of some rounds.
+	for (1 .. $rounds) {
 		my $full = new_spool();
 		mkdir "$full/new" or die $!;
 		for (1 .. $n) {
@@ -389,15 +408,11 @@ SKIP: {
 			0 });
 		is(scalar(files($full)), 0, 'all forwarded');
 		push @rates, sprintf '%.0f/%.0f', @rate{qw(spool memory)};
-		for (qw(spool memory)) {
-			$best{$_} = $rate{$_} if $rate{$_} > ($best{$_} // 0);
-		}
-		last if !$ENV{DELIVERIES} ||
-			($round > 2 && $best{spool} >= 0.7 * $best{memory});
+		push @ratios, $rate{spool} / $rate{memory};
 	}
 	diag "forwarder/from memory, a second: @rates";
 	# A rate is no test of what is right, and machines are noisy.
-	cmp_ok($best{spool}, '>=', 0.7 * $best{memory},
+	cmp_ok((sort { $a <=> $b } @ratios)[$rounds / 2], '>=', 0.7,
 		'at least 0.7 of publishing from memory') if $ENV{DELIVERIES};
 }
 end($nginx, 'QUIT');

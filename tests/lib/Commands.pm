@@ -3,17 +3,19 @@ package Commands;
 use strict;
 use warnings;
 use Exporter qw(import);
+use IO::Select;
 use POSIX ();
 use Test::More;
 use Hook;
 
-our @EXPORT = qw($dir run deliver);
+our @EXPORT = qw($dir run deliver terminal on_terminal);
 
 # What is flushed is not the matter in these tests.
 $ENV{TMPDIR} //= '/dev/shm' if -d -w '/dev/shm';
 
 # Runs a command: its exit status, standard output and standard error.  The
-# first argument is what the environment has beyond or instead of the usual.
+# first argument is what the environment has beyond or instead of the usual;
+# and in => what standard input has, under => [what runs it].
 our $dir = scratch();
 
 sub run {
@@ -24,6 +26,7 @@ sub run {
 	$env{$_} = $ENV{$_} for grep { /^(ASAN|UBSAN|LSAN)_|^(LC_ALL|LOCPATH)$/ }
 		keys %ENV;
 	my $in = delete $env{in} // '';
+	my @under = @{ delete $env{under} // [] };
 	open my $fh, '>:raw', "$dir/in" or die $!;
 	print {$fh} $in;
 	close $fh or die $!;
@@ -33,13 +36,52 @@ sub run {
 		open STDOUT, '>', "$dir/out" or die $!;
 		open STDERR, '>', "$dir/err" or die $!;
 		%ENV = %env;
-		exec $PROGRAM, @args or POSIX::_exit(127);
+		exec @under, $PROGRAM, @args or POSIX::_exit(127);
 	}
 	waitpid $pid, 0;
 	die "signal " . ($? & 127) if $? & 127;
 	my ($status, $out, $err) = ($? >> 8, slurp("$dir/out"), slurp("$dir/err"));
 	unlike($out . $err, qr/\Q$KEY\E/, "@args: no key is shown");
 	return ($status, $out, $err);
+}
+
+# A terminal: the side of whoever sits at it, and its path; nothing without.
+sub terminal {
+	open my $side, '+<', '/dev/ptmx' or return;
+	my $n = pack 'i', 0;
+	ioctl $side, 0x40045431, $n or return;	# TIOCSPTLCK
+	ioctl $side, 0x80045430, $n or return;	# TIOCGPTN
+	return ($side, '/dev/pts/' . unpack 'i', $n);
+}
+
+# Runs a command with its output on a terminal: exit status, and what is seen;
+# or, for start => 1, the process and a function that returns that so far.
+sub on_terminal {
+	my ($with, @args) = @_;
+	my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SECRET => $KEY,
+		PROTOCOL_HOOK_MIN_FREE => 0, TERM => 'xterm', %{$with});
+	my ($start, $under) = delete @env{qw(start under)};
+	delete $env{$_} for grep { !defined $env{$_} } keys %env;
+	my ($side, $path) = terminal() or die 'no terminal';
+	my $pid = fork // die $!;
+	if (!$pid) {
+		open STDOUT, '>', $path or die $!;
+		open STDERR, '>', $path or die $!;
+		%ENV = %env;
+		exec @{ $under // [] }, $PROGRAM, @args or POSIX::_exit(127);
+	}
+	my $seen = '';
+	my $look = sub {
+		my ($seconds) = @_;
+		while (IO::Select->new($side)->can_read($seconds)) {
+			sysread $side, $seen, 65536, length $seen or last;
+		}
+		return $seen;
+	};
+	return ($pid, $look) if $start;
+	$look->(20);
+	waitpid $pid, 0;
+	return ($? >> 8, $seen);
 }
 
 sub deliver {

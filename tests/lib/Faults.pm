@@ -62,11 +62,11 @@ sub calls {
 	my (%seen, @calls, $on);
 	for (split /\n/, $trace) {
 		s/^\d+ +//;
-		last if /^--- SIGTERM/ || /\.gcda"/;	# or its coverage
+		last if /^--- SIGTERM/;
 		my ($name) = /^(\w+)\(/ or next;
 		$seen{$name}++;
 		$on ||= /$marker/;
-		next if !$on || $name =~ /^(exit|exit_group|rt_sig\w+|execve)$/;
+		next if !$on || $name =~ /^(exit|exit_group|rt_sig\w+|execve|futex)$/;
 		push @calls, [$name, $seen{$name}];
 	}
 	return @calls;

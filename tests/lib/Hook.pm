@@ -17,7 +17,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
 	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
-	fcgi_request fcgi_record fcgi_pairs post wait_for left_out
+	fcgi_request fcgi_record fcgi_pairs post wait_for as_other left_out
 	no_strace);
 
 $ENV{PWD} = getcwd();	# make -C leaves it as it was
@@ -77,6 +77,12 @@ sub wait_for {
 		select undef, undef, undef, 0.01;
 	}
 	return 1;
+}
+
+# What runs the program as a user who has no name; nothing where it can't.
+sub as_other {
+	my @under = qw(setpriv --reuid 54321 --regid 54321 --clear-groups);
+	return system("@under test -x '$PROGRAM' 2>/dev/null") == 0 ? @under : ();
 }
 
 # A CGI response's parts.

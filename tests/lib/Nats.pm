@@ -17,11 +17,15 @@ our @EXPORT = qw(cluster_start server_start server_kill cluster_url nats api
 
 my %running;
 
-# Nobody listens there just now.
+# Nobody listens there just now, and no connection gets it as its own port, which
+# would keep a server from coming back.
 sub free_port {
-	my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)
-		or die $!;
-	return $socket->sockport;
+	for (1 .. 100) {
+		my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+			LocalPort => 10_000 + int rand 20_000, Listen => 1);
+		return $socket->sockport if $socket;
+	}
+	die 'no port';
 }
 
 # lines => more of the configuration, for all servers.

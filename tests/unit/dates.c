@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * util.c: every day's date until 2400 is the C library's.
+ * util.c: every day's date until 2400 is the C library's; what is read and
+ * written is whole, or fails.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -55,6 +60,29 @@ digits(void **state)
 	assert_string_equal(text, "670042-");
 }
 
+static void
+whole_files_up_to_a_size(void **state)
+{
+	int fd = open("/proc/self/exe", O_RDONLY);
+	uint8_t *text;
+	size_t n;
+
+	(void)state;
+	assert_int_not_equal(-1, fd);
+	text = read_whole(fd, SIZE_MAX, &n);
+	assert_non_null(text);
+	assert_int_equal(lseek(fd, 0, SEEK_END), n);
+	free(text);
+	lseek(fd, 0, SEEK_SET);
+	errno = 0;
+	assert_null(read_whole(fd, n - 1, &n));
+	assert_int_equal(EFBIG, errno);
+	close(fd);
+	assert_null(read_whole(fd, 1, &n));
+	assert_int_equal(EBADF, errno);
+	assert_int_equal(-1, write_all(fd, "x", 1));
+}
+
 int
 main(void)
 {
@@ -62,6 +90,7 @@ main(void)
 		cmocka_unit_test(every_day),
 		cmocka_unit_test(before_1970),
 		cmocka_unit_test(digits),
+		cmocka_unit_test(whole_files_up_to_a_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

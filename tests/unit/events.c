@@ -127,6 +127,9 @@ names_and_values_may_have_escapes(void **state)
 	assert_null(read_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
 	    "\"id\\u0000x\":\"2\"}"));
 	assert_string_equal("1", ev.id);
+	/* names as long as those that are looked for */
+	assert_null(read_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
+	    "\"if\":0,\"tape\":0,\"paylord\":0}"));
 	/* the last of a name counts, as with nearly every reader */
 	assert_null(read_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
 	    "\"id\":\"2\"}"));
@@ -185,6 +188,8 @@ json_that_json_c_takes_and_nobody_else(void **state)
 		"[", "]", "{\"a\":1,}", "{\"a\"}", "{\"a\":}", "{a:1}",
 		"{'a':1}", "{\"a\":1", "{1:1}", "1 1", "/**/1", "1}", "\f1",
 	};
+	char escaped[] = "{\"id\":\"\\u0041\",\"type\":\"a\","
+	    "\"payload\":{}}";
 	size_t i;
 
 	(void)state;
@@ -195,6 +200,12 @@ json_that_json_c_takes_and_nobody_else(void **state)
 	    "\"payload\":{}}x"));
 	assert_non_null(read_bytes("{\"id\":\"1\",\"type\":\"a\","
 	    "\"payload\":{}}\0", 38));
+	/* a NUL where an escape, or a digit of one, may be */
+	assert_null(read_bytes(escaped, sizeof(escaped) - 1));
+	escaped[11] = '\0';
+	assert_non_null(read_bytes(escaped, sizeof(escaped) - 1));
+	escaped[8] = '\0';
+	assert_non_null(read_bytes(escaped, sizeof(escaped) - 1));
 	assert_non_null(read_text("\xef\xbb\xbf{\"id\":\"1\",\"type\":\"a\","
 	    "\"payload\":{}}"));
 }
@@ -229,6 +240,9 @@ nesting_is_bounded(void **state)
 	memset(value, '[', 32);
 	memset(value + 32, ']', 32);
 	value[64] = '\0';
+	assert_non_null(read_value(value));
+	value[31] = '{';
+	value[32] = '}';
 	assert_non_null(read_value(value));
 }
 
@@ -267,7 +281,9 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 {
 	static const char *const bad[] = { "", " , ", "message", "message.",
 	    "message.create", "messages.*", "*.created", "MESSAGE.CREATED",
-	    "message.created;group.*", "message.created x", "**", "call.*" };
+	    "message.created;group.*", "message.created x", "**", "call.*",
+	    "message.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
 	struct wanted w;
 	size_t i;
 

@@ -65,7 +65,14 @@ rfc4231_vectors(void **state)
 	struct keys keys;
 	size_t i;
 
+	/* and no key at all, which is one of no bytes */
+	static const char none[] =
+	    "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad";
+
 	(void)state;
+	memset(&keys, 0, sizeof(keys));
+	assert_null(keys_add(&keys, "", 0));
+	assert_int_equal(1, verify(&keys, none, "", 0));
 	memset(aa, 0xaa, sizeof(aa));
 	memset(dd, 0xdd, sizeof(dd));
 	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
