@@ -266,11 +266,15 @@ lint:
 
 # Never timed tests: what these print is for people.
 BENCH = $(patsubst %,build/bench/%,load bare noop fill hello hello-static \
-	spawn)
+	spawn sandbox)
 
 build/bench/%: bench/%.c bench/body.c bench/bench.h build/flags
 	@mkdir -p build/bench
 	$(COMPILE) -o $@ $< bench/body.c $(HOOK_LDFLAGS) $(LDFLAGS) $(HOOK_LIBS)
+
+build/bench/sandbox: bench/sandbox.c build/sandbox.o build/util.o build/flags
+	@mkdir -p build/bench
+	$(COMPILE) -o $@ $(filter-out %flags,$^) $(HOOK_LDFLAGS) $(LDFLAGS)
 
 build/bench/hello-static: bench/hello.c build/flags
 	@mkdir -p build/bench
