@@ -317,6 +317,8 @@ run-lint:
 	if $(PKG_CONFIG) --exists libnats; then $(MAKE) run-lint-nats; fi
 	cd man && mandoc -Tlint -Wstyle *.[1-9] ../examples/nats/*.8
 	shellcheck $(SCRIPTS)
+	for p in tests/plants/*.patch; do \
+	    patch -s --dry-run -p1 < $$p || exit 1; done
 
 run-lint-nats:
 	$(call lint_c,$(NATS_SOURCES) $(wildcard \
