@@ -53,8 +53,11 @@ milliseconds(void)
 	return microseconds() / 1000;
 }
 
-/* A header is complete: how much follows, and is it ours? */
-static void
+/*
+ * A header is complete: how much follows, and is it ours?  0, or -1 if it has no
+ * place there, or its request is given up.
+ */
+static int
 record_begins(struct records *r)
 {
 	const FCGI_Header *h = (const FCGI_Header *)r->header;
@@ -63,20 +66,23 @@ record_begins(struct records *r)
 
 	r->padding = h->paddingLength;
 	r->rest = content + r->padding;
-	if (r->id == 0 && h->type == FCGI_BEGIN_REQUEST)
-		r->id = id;
 	r->keep = id != 0 && id == r->id;
+	if (r->keep && h->type != (r->params ? FCGI_STDIN : FCGI_PARAMS))
+		return -1;
+	if (id != 0 && r->id == 0 && h->type == FCGI_BEGIN_REQUEST) {
+		r->id = id;
+		r->keep = true;
+	}
 	/* libfcgi takes the padding of these for what follows them. */
 	r->mixed |= !r->keep || (r->padding > 0 &&
 	    (h->type == FCGI_BEGIN_REQUEST || content == 0));
-	if (!r->keep)
-		return;
-	if (h->type == FCGI_STDIN) {
+	if (r->keep && h->type == FCGI_STDIN) {
 		/* One record more than is allowed is enough to refuse it. */
 		r->keep = content == 0 || r->body <= body_limit;
 		r->body += content;
-	} else
+	} else if (r->keep)
 		r->others += r->rest;
+	return r->others > OTHERS_MAX ? -1 : 0;
 }
 
 /*
@@ -153,8 +159,6 @@ record_ends(struct records *r)
 	const FCGI_Header *h = (const FCGI_Header *)r->header;
 
 	r->have = 0;
-	if (r->keep && h->type == FCGI_ABORT_REQUEST)
-		return -1;
 	if (r->keep && (h->contentLengthB1 | h->contentLengthB0) == 0) {
 		r->params |= h->type == FCGI_PARAMS;
 		r->whole |= h->type == FCGI_STDIN;
@@ -180,8 +184,7 @@ records_read(struct records *r, const uint8_t *p, size_t n, int held)
 				continue;
 			if (r->header[0] != FCGI_VERSION_1)
 				return -1;
-			record_begins(r);
-			if (r->others > OTHERS_MAX)
+			if (record_begins(r) == -1)
 				return -1;
 			if (held != -1 && r->keep && hold_header(r, held) == -1)
 				return -1;

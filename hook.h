@@ -203,7 +203,7 @@ struct spool {
 	unsigned int keep_days;
 	uint64_t min_free;
 	int dir, new, archive, rejected, lock;	/* descriptors, or -1 */
-	bool own_fs;			/* nothing else is on its device */
+	bool own_fs;			/* one syncfs flushes it, and no more */
 	const char *low;		/* why it takes no more now, or NULL */
 	uint64_t last;			/* microseconds of the newest name */
 	struct delivery *group[GROUP_MAX];	/* pending */

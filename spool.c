@@ -20,6 +20,9 @@
  */
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#ifdef __linux__
+#include <sys/utsname.h>
+#endif
 
 #include <dirent.h>
 #include <errno.h>
@@ -143,6 +146,22 @@ open_sub(struct spool *sp, int *fd, size_t i, bool *made)
 	return 0;
 }
 
+/* Whether syncfs(2) reports what could not be written: since Linux 5.8. */
+static bool
+syncfs_tells(void)
+{
+#ifdef __linux__
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	return uname(&u) == 0 &&
+	    sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	    (major > 5 || (major == 5 && minor >= 8));
+#else
+	return false;
+#endif
+}
+
 static const char *
 open_all(struct spool *sp)
 {
@@ -170,7 +189,7 @@ open_all(struct spool *sp)
 	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0620);
 	if (remember(sp, LOCK_FILE, sp->lock, &st) == -1)
 		return "lock in the spool is not usable";
-	sp->own_fs = fstatat(sp->dir, "..", &parent, 0) == 0 &&
+	sp->own_fs = syncfs_tells() && fstatat(sp->dir, "..", &parent, 0) == 0 &&
 	    parent.st_dev != sp->file[DIR_FILE].dev;
 	return NULL;
 }

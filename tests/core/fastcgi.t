@@ -118,7 +118,11 @@ my @junk = ("\0" x 100, "GET / HTTP/1.1\r\n\r\n", "\1" x 64, "\xff" x 4096,
 	fcgi_record(1, pack 'nCx5', 1, 0)
 		. fcgi_record(4, fcgi_pairs(X => 'y' x 65000)) x 17
 		. fcgi_record(4, '') . fcgi_record(5, ''),
-	fcgi_record(9, fcgi_pairs(FCGI_MAX_CONNS => ''), 0));
+	fcgi_record(9, fcgi_pairs(FCGI_MAX_CONNS => ''), 0),
+	# What libfcgi would answer into what it reads from.
+	fcgi_record(1, pack 'nCx5', 1, 0) . fcgi_request(event()),
+	fcgi_request(event()) =~ s/(?=\x01\x05\0\x01\0\0)/fcgi_record(8, 'x')/er,
+	fcgi_request(event()) =~ s/(?=\x01\x05\0\x01\0\0)/fcgi_record(4, '')/er);
 for my $i (0 .. $#junk) {
 	my $socket = fcgi_connect($worker);
 	fcgi_send($socket, $junk[$i]);

@@ -71,6 +71,8 @@ my %seen;
 $seen{$_}++ for @order;
 is($seen{'fsync new'}, 1, 'a group of 8 flushes the directory once');
 is($seen{fdatasync}, 8, 'and each file');
+my %threads = map { $_ => 1 } slurp($trace) =~ /^(\d+) +fdatasync\(/mg;
+cmp_ok(scalar keys %threads, '>=', 4, 'in several threads');
 my $names = join ' ', map { /link new|fsync new|fdatasync|answer/ ? $_ : () }
 	@order;
 like($names, qr/^(answer )?(fdatasync ){8}(link new ){8}fsync new( answer){8}$/,

@@ -10,25 +10,27 @@ use Faults;
 my $SIZE = 12;	# some threads have one file, some two
 my $shim = "$ENV{PWD}/build/shim.so";
 
-# Delivers BODIES as one group; their answers.
+# Delivers BODIES as one group to a worker under UNDER; their answers.
 sub deliver {
-	my ($spool, $env, @bodies) = @_;
-	my $worker = worker(spool => $spool, under => ['env',
-		"LD_PRELOAD=$shim", $env]);
+	my ($spool, $under, @bodies) = @_;
+	my $worker = worker(spool => $spool, under => $under);
 	kill 'STOP', $worker->{pid};
 	my @sockets = map { fcgi_connect($worker) } @bodies;
 	fcgi_send($sockets[$_], fcgi_request($bodies[$_])) for 0 .. $#bodies;
 	kill 'CONT', $worker->{pid};
 	my @got = map { fcgi_recv($_) // {} } @sockets;
-	reap($worker);
+	reap($worker, 'KILL');
 	return @got;
 }
+
+sub shimmed { return ['env', "LD_PRELOAD=$shim", @_] }
 
 for my $n (1 .. $SIZE) {
 	my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
 	my @got;
 	is(join("\n", attempt(\@bodies, $spool, sub {
-		return @got = deliver($spool, "SHIM_FDATASYNC=$n", @bodies);
+		return @got = deliver($spool, shimmed("SHIM_FDATASYNC=$n"),
+			@bodies);
 	})), '', "flush $n fails: the promise holds");
 	my %status;
 	$status{$_->{status} // 'none'}++ for @got;
@@ -36,7 +38,24 @@ for my $n (1 .. $SIZE) {
 		'one is asked for again, the others are stored');
 }
 my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
-my @got = deliver($spool, 'SHIM_NOTHREAD=1', @bodies);
+my @got = deliver($spool, shimmed('SHIM_NOTHREAD=1'), @bodies);
 is((grep { ($_->{status} // '') eq '200' } @got), $SIZE, 'without threads');
 is_deeply([sort(content($spool, 'new'))], [sort @bodies], 'all are there');
+
+# strace counts the calls of each thread apart.
+SKIP: {
+	skip 'needs strace that may trace', 1 if !can_trace();
+	for my $fault (map({ ("fdatasync:error=EIO:when=$_",
+		"fdatasync:signal=SIGKILL:when=$_",
+		"fdatasync:signal=SIGTERM:when=$_") } 1, 2),
+		'close:error=EIO:when=1',
+		map({ "clone3:error=EAGAIN:when=$_" } 1, 2, 3),
+		'fdatasync:delay_enter=300000:when=2') {
+		my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
+		is(join("\n", attempt(\@bodies, $spool, sub {
+			return deliver($spool, ['strace', '-f', '-D', '-o',
+				'/dev/null', '-e', "inject=$fault"], @bodies);
+		})), '', $fault);
+	}
+}
 done_testing();
