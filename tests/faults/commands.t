@@ -270,6 +270,7 @@ SKIP: {
 	$pid = watching();
 	ok(seen(qr/ bytes$/m), 'watch: ready');
 	kill 'STOP', $pid;
+	wait_for(sub { slurp("/proc/$pid/stat") =~ /\) T / });
 	for (0 .. $most + 100) {
 		open $fh, '>', "$spool/new/$_" or die $!;
 	}
