@@ -282,8 +282,8 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 	static const char *const bad[] = { "", " , ", "message", "message.",
 	    "message.create", "messages.*", "*.created", "MESSAGE.CREATED",
 	    "message.created;group.*", "message.created x", "**", "call.*",
-	    "message.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+	    ("message.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") };
 	struct wanted w;
 	size_t i;
 
