@@ -19,7 +19,7 @@ sub deliver {
 	fcgi_send($sockets[$_], fcgi_request($bodies[$_])) for 0 .. $#bodies;
 	kill 'CONT', $worker->{pid};
 	my @got = map { fcgi_recv($_) // {} } @sockets;
-	reap($worker, 'KILL');
+	reap($worker);
 	return @got;
 }
 
