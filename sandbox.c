@@ -19,7 +19,7 @@
 
 #define DIRECTORY_MAX	PATH_MAX
 
-#if defined(__linux__) && !defined(NO_SANDBOX)
+#ifdef __linux__
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #if defined(SYS_landlock_create_ruleset) && defined(__has_include)
@@ -145,7 +145,7 @@ confine(int spool, const char *secret_file)
 	return ok ? NULL : "Landlock refuses";
 }
 
-#elif defined(__linux__) && !defined(NO_SANDBOX)
+#elif defined(__linux__)
 
 static const char *
 confine(int spool, const char *secret_file)
@@ -157,7 +157,7 @@ confine(int spool, const char *secret_file)
 
 #endif
 
-#if defined(__linux__) && !defined(NO_SANDBOX)
+#ifdef __linux__
 
 const char *
 sandbox_enter(int spool, const char *spool_path, const char *secret_file)
