@@ -230,12 +230,6 @@ check_sandbox(const struct spool *sp, const char *secret_file)
 	say(why == NULL ? OK : NOTE, "sandbox", "%s", why == NULL ? "on" : why);
 }
 
-static bool
-writable(int dir)
-{
-	return faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) == 0;
-}
-
 /* Every delivery is looked for in each of them; those of check are not. */
 static bool
 check_days(const struct spool *sp)
@@ -275,9 +269,9 @@ check_delivery(struct spool *sp)
 	errno = d.error;
 	if (d.state != SPOOL_STORED)
 		say_fault("test delivery", sp->path, d.step);
-	else if (!writable(sp->new) || spool_flush(sp) == -1)
+	else if (!dir_writable(sp->new) || spool_flush(sp) == -1)
 		say_fault("new/", sp->path, "write and flush");
-	else if (!writable(sp->archive))	/* tomorrow */
+	else if (!dir_writable(sp->archive))	/* tomorrow */
 		say_fault("archive/", sp->path, "make a day's directory");
 	else if (sp->keep_days == 0 || check_days(sp))
 		say(OK, "test delivery", "written, flushed, linked and "

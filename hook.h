@@ -57,6 +57,8 @@ void wipe(void *, size_t);
  * errno, EFBIG if there is more.
  */
 uint8_t *read_whole(int fd, size_t max, size_t *len);
+/* Whether this user may make names in DIR; errno says why not. */
+bool dir_writable(int dir);
 /*
  * Calls EACH for every name in the directory NAME, below AT, that does not
  * begin with a dot, until it returns -1; 0, or -1 with errno.

@@ -349,7 +349,7 @@ spool_writable(const struct spool *sp)
 	size_t i;
 
 	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-		if (faccessat(fds[i], ".", W_OK | X_OK, AT_EACCESS) == -1)
+		if (!dir_writable(fds[i]))
 			return -1;
 	return 0;
 }

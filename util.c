@@ -156,6 +156,12 @@ fail:
 	return NULL;
 }
 
+bool
+dir_writable(int dir)
+{
+	return faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) == 0;
+}
+
 int
 dir_each(int at, const char *name, each_name *each, void *arg)
 {
