@@ -66,8 +66,7 @@ NEED = sh scripts/need
 	check-nats check-postgresql check-asan check-port coverage \
 	servers-matrix torture torture-nats soak fuzz bench bench-cgi \
 	bench-instructions bench-scale nats lint run-lint-nats install \
-	uninstall clean dist \
-	check-release deb rpm
+	uninstall clean dist check-release deb rpm
 .DELETE_ON_ERROR:
 
 all: protocol-hook

@@ -10,7 +10,8 @@
  * libfcgi reads that instead.  It never sees a management record, as its answer
  * to FCGI_GET_VALUES overruns a buffer of 64 bytes; nor a parameter that is
  * longer than what came, as it believes the length and ends the process if there
- * is no memory for that.
+ * is no memory for that; nor a record out of its order, which it may answer into
+ * what it reads from.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>

@@ -52,7 +52,7 @@ sub faults {
 }
 
 sub can_trace {
-	return system('strace -o /dev/null true 2>/dev/null') == 0;
+	return !no_strace();
 }
 
 # The program's calls from main on: ([name, N-th of that name], ...).  MARKER

@@ -117,8 +117,8 @@ sub no_strace {
 		-e '/proc/self/fd' ? '' : 'strace needs /proc');
 }
 
-# What the locale, sanitizers and gcov need.  A fault that lasts would also spoil what gcov
-# has counted so far.
+# What the locale, sanitizers and gcov need.  A fault that lasts would also spoil
+# what gcov has counted so far.
 sub pass_on {
 	my ($env, @under) = @_;
 	$env->{$_} = $ENV{$_}
