@@ -41,6 +41,7 @@
 #define LEFTOVER_SECONDS	3600
 #define FLUSHERS	8	/* threads that flush a group's files ... */
 #define FLUSH_AT_ONCE	4	/* ... of at least so many */
+#define QUICK_US	50	/* a flush that needs no thread */
 
 /* Flushing */
 
@@ -568,8 +569,6 @@ write_delivery(struct spool *sp, struct delivery *d, const uint8_t *body,
 		return;
 	else if (write_all(d->fd, body, len) == -1)
 		fail(d, "write");
-	else if (sp->own_fs && close_checked(d) == -1)
-		fail(d, "close");
 	if (d->state == SPOOL_FAILED)
 		undo(sp, d);
 }
@@ -646,12 +645,8 @@ flush_files(void *arg)
 
 	for (i = f->first; i < f->sp->n; i += f->step) {
 		d = f->sp->group[i];
-		if (d->fd == -1)
-			continue;
-		if (flush_file(d->fd) == -1)
+		if (d->fd != -1 && flush_file(d->fd) == -1)
 			fail(d, "fdatasync");
-		else if (close_checked(d) == -1)
-			fail(d, "close");
 	}
 	return NULL;
 }
@@ -659,48 +654,71 @@ flush_files(void *arg)
 /*
  * Each flush of a file is one of the disk's cache, too; of those that are asked
  * for at the same time the kernel makes one.  A thread that can't be had leaves
- * its share to us.
+ * its share to us.  Where the last flush took less than a thread does, as in
+ * memory, there are none.
  */
 static void
 flush_at_once(struct spool *sp)
 {
 	struct flusher f[FLUSHERS];
+	int64_t began;
 	size_t i, n;
 
-	n = sp->n < FLUSH_AT_ONCE ? 1 : sp->n < FLUSHERS ? sp->n : FLUSHERS;
-	for (i = n; i > 0;) {
-		i--;
-		f[i] = (struct flusher){ .sp = sp, .first = i, .step = n };
-		f[i].started = i > 0 && pthread_create(&f[i].thread, NULL,
-		    flush_files, &f[i]) == 0;
-		if (!f[i].started)
-			flush_files(&f[i]);
-	}
-	for (i = 1; i < n; i++)
-		if (f[i].started)
-			pthread_join(f[i].thread, NULL);
-}
-
-static void
-flush_data(struct spool *sp)
-{
 #ifdef __linux__
-	size_t i;
-
-	/* One flush for all; elsewhere it would flush other programs' data. */
-	if (sp->own_fs) {
-		if (syncfs(sp->new) == -1)
-			for (i = 0; i < sp->n; i++)
-				fail(sp->group[i], "syncfs");
-		return;
-	}
 	/* All writes are under way before the first is waited for. */
 	for (i = 0; sp->n > 1 && i < sp->n; i++)
 		if (sp->group[i]->fd != -1)
 			sync_file_range(sp->group[i]->fd, 0, 0,
 			    SYNC_FILE_RANGE_WRITE);
 #endif
+	n = sp->quick || sp->n < FLUSH_AT_ONCE ? 1 :
+	    sp->n < FLUSHERS ? sp->n : FLUSHERS;
+	for (i = n; i > 0;) {
+		i--;
+		f[i] = (struct flusher){ .sp = sp, .first = i, .step = n };
+		f[i].started = i > 0 && pthread_create(&f[i].thread, NULL,
+		    flush_files, &f[i]) == 0;
+		began = microseconds();
+		if (!f[i].started)
+			flush_files(&f[i]);
+	}
+	sp->quick = microseconds() - began < (int64_t)(sp->n / n) * QUICK_US;
+	for (i = 1; i < n; i++)
+		if (f[i].started)
+			pthread_join(f[i].thread, NULL);
+}
+
+/* Elsewhere than on a file system of its own: other programs' data, too. */
+static void
+flush_all(struct spool *sp)
+{
+#ifdef __linux__
+	size_t i;
+
+	if (syncfs(sp->new) == -1)
+		for (i = 0; i < sp->n; i++)
+			fail(sp->group[i], "syncfs");
+#else
 	flush_at_once(sp);
+#endif
+}
+
+static void
+flush_data(struct spool *sp)
+{
+	struct delivery *d;
+	size_t i;
+
+	if (sp->own_fs && sp->n > 1)
+		flush_all(sp);
+	else
+		flush_at_once(sp);
+	for (i = 0; i < sp->n; i++) {
+		d = sp->group[i];
+		if (d->state == SPOOL_PENDING && d->fd != -1 &&
+		    close_checked(d) == -1)
+			fail(d, "close");
+	}
 }
 
 /* Every byte but letters, digits, '-' and what ALSO has becomes '_'. */

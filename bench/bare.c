@@ -6,7 +6,7 @@
  *	bare [-y] [-g GROUP] [-n MOST] [-t SECONDS] [-s BODY_SIZE] SPOOL
  *
  * The calls and their order are those of spool.c, which see.  -y: the spool is
- * a file system of its own, so one syncfs flushes all data.
+ * a file system of its own, so one syncfs flushes all data of several files.
  */
 #include <sys/stat.h>
 
@@ -69,11 +69,10 @@ stage(struct file *f)
 	    O_NOFOLLOW | O_CLOEXEC, 0660);
 	if (f->fd == -1 || write(f->fd, bytes, size) != (ssize_t)size)
 		err(1, "%s", f->staged);
-	if (own_fs && close(f->fd) == -1)
-		err(1, "close");
 }
 
 static size_t group_size, flushers;
+static bool quick;
 
 static void *
 flush_share(void *first)
@@ -81,7 +80,7 @@ flush_share(void *first)
 	size_t i;
 
 	for (i = *(size_t *)first; i < group_size; i += flushers)
-		if (fdatasync(group[i].fd) == -1 || close(group[i].fd) == -1)
+		if (fdatasync(group[i].fd) == -1)
 			err(1, "fdatasync");
 	return NULL;
 }
@@ -91,9 +90,10 @@ flush_data(size_t n)
 {
 	pthread_t thread[FLUSHERS];
 	size_t i, first[FLUSHERS];
+	int64_t began;
 
 	group_size = n;
-	flushers = n < 4 ? 1 : FLUSHERS;
+	flushers = quick || n < 4 ? 1 : FLUSHERS;
 	for (i = 0; n > 1 && i < n; i++)
 		sync_file_range(group[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	for (i = 0; i < flushers; i++) {
@@ -102,7 +102,9 @@ flush_data(size_t n)
 		    &first[i]) != 0)
 			errx(1, "no thread");
 	}
+	began = microseconds();
 	flush_share(&first[0]);
+	quick = microseconds() - began < (int64_t)(n / flushers) * 50;
 	for (i = 1; i < flushers; i++)
 		pthread_join(thread[i], NULL);
 }
@@ -113,10 +115,13 @@ commit(size_t n)
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	size_t i;
 
-	if (own_fs && syncfs(new) == -1)
-		err(1, "syncfs");
-	if (!own_fs)
+	if (!own_fs || n == 1)
 		flush_data(n);
+	else if (syncfs(new) == -1)
+		err(1, "syncfs");
+	for (i = 0; i < n; i++)
+		if (close(group[i].fd) == -1)
+			err(1, "close");
 	for (i = 0; i < n; i++)
 		if (linkat(archive, group[i].staged, new, group[i].name, 0) ==
 		    -1)

@@ -338,8 +338,14 @@ SKIP: {
 	refused('the file can not be closed', 503, 'reason="close: Input',
 		fault('close:error=EIO', '-P', "$spool/archive/$staged"),
 		spool => $spool, body => $body);
-	refused('no flush of all', 503, 'reason="syncfs: Input',
-		fault('syncfs:error=EIO'), spool => $spool);
+	$worker = worker(spool => $spool, under => fault('syncfs:error=EIO'));
+	kill 'STOP', $worker->{pid};
+	my @sockets = map { fcgi_connect($worker) } 1 .. 2;
+	fcgi_send($_, fcgi_request(event())) for @sockets;
+	kill 'CONT', $worker->{pid};
+	is(fcgi_recv($_)->{status}, 503, 'no flush of all') for @sockets;
+	reap($worker);
+	like(slurp($worker->{log}), qr/reason="syncfs: Input/, 'the log says so');
 	Disk::unmount_disk({ at => $spool });
 }
 
