@@ -214,6 +214,7 @@ struct spool {
 	/* what archive/ holds: see spool.c */
 	char today[DAY_SIZE], yesterday[DAY_SIZE], oldest[DAY_SIZE];
 	char expired[DAY_SIZE];		/* to be removed, or "" */
+	char stuck[DAY_SIZE];		/* the last that could not be, or "" */
 	char day[KEEP_DAYS_MAX + 2][DAY_SIZE];
 	size_t days;
 	time_t now, listed, changed;

@@ -99,6 +99,7 @@ spool_close(struct spool *sp)
 	close_fd(&sp->archive);
 	close_fd(&sp->rejected);
 	close_fd(&sp->lock);
+	sp->stuck[0] = '\0';
 	sp->listed = 0;
 }
 
@@ -226,7 +227,8 @@ list_day(struct spool *sp, const char *name)
 	if (strcmp(name, sp->today) == 0)
 		return;
 	if (strcmp(name, sp->oldest) < 0 && strcmp(name, sp->yesterday) < 0) {
-		if (sp->expired[0] == '\0' || strcmp(name, sp->expired) < 0)
+		if (strcmp(name, sp->stuck) > 0 && (sp->expired[0] == '\0' ||
+		    strcmp(name, sp->expired) < 0))
 			memcpy(sp->expired, name, DAY_SIZE);
 	} else if (sp->days < sizeof(sp->day) / sizeof(sp->day[0]))
 		memcpy(sp->day[sp->days++], name, DAY_SIZE);
@@ -396,28 +398,39 @@ archived(struct spool *sp, const struct delivery *d)
 	return 0;
 }
 
-void
-spool_tidy(struct spool *sp, size_t n)
+/* Removes up to *N files of the expired day, and then it; -1: it stays. */
+static int
+tidy_day(struct spool *sp, size_t *n)
 {
 	struct dirent *e;
 	DIR *d;
 	int fd;
 
-	if (sp->archive == -1 || sp->expired[0] == '\0')
-		return;
 	fd = openat(sp->archive, sp->expired,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || (d = fdopendir(fd)) == NULL) {
 		close_fd(&fd);
-		sp->expired[0] = '\0';
-		return;
+		return -1;
 	}
-	for (; n > 0 && (e = readdir(d)) != NULL; n--)
+	for (; *n > 0 && (e = readdir(d)) != NULL; --*n)
 		unlinkat(fd, e->d_name, 0);
 	closedir(d);
 	/* Not empty yet: the next call goes on. */
-	if (n > 0 && unlinkat(sp->archive, sp->expired, AT_REMOVEDIR) == -1)
-		sp->expired[0] = '\0';
+	return *n == 0 ? 0 : unlinkat(sp->archive, sp->expired, AT_REMOVEDIR);
+}
+
+void
+spool_tidy(struct spool *sp, size_t n)
+{
+	while (sp->archive != -1 && sp->expired[0] != '\0' &&
+	    tidy_day(sp, &n) == -1) {
+		/* Somebody else's, or has something else in it: the next. */
+		memcpy(sp->stuck, sp->expired, DAY_SIZE);
+		if (list_archive(sp) == -1) {
+			sp->expired[0] = '\0';
+			sp->listed = 0;
+		}
+	}
 }
 
 /* Taking */

@@ -313,16 +313,22 @@ mkdir "$spool/archive/$_" for @kept, day(9), day(10), day(11);
 open my $stray, '>', "$spool/archive/" . day(12) or die $!;
 mkdir "$spool/archive/" . day(11) . '/deep' or die $!;
 cgi(spool => $spool, body => event()) for 1 .. 4;
-is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept, map { day($_) }
-	9 .. 12], 'what is no such directory holds the tidying up');
-unlink "$spool/archive/" . day(12);
-cgi(spool => $spool, body => event()) for 1 .. 4;
-is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept, map { day($_) }
-	9 .. 11], '... and so does one that is not empty');
+my @stuck = map { day($_) } 11, 12;
+is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept,
+	@stuck], 'what is no such directory, or not empty, stays; others go');
 rmdir "$spool/archive/" . day(11) . '/deep' or die $!;
-cgi(spool => $spool, body => event()) for 1 .. 4;
-is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept],
-	'... until it is away; what is no day stays');
+cgi(spool => $spool, body => event());
+is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept,
+	day(12)], '... until it is empty; what is no day stays');
+
+# One process, which goes on after what it could not remove.
+my $worker = worker(spool => $spool);
+mkdir "$spool/archive/" . day(10) or die $!;
+open $stray, '>', "$spool/archive/" . day(10) . "/$_" or die $! for 1 .. 9;
+post($worker, event()) for 1 .. 4;
+reap($worker);
+is_deeply([files($spool, 'archive')], [sort { $a cmp $b } day(0), @kept,
+	day(12)], 'FastCGI: the same');
 
 # A spool that can't be trusted.
 $spool = new_spool();
