@@ -371,7 +371,7 @@ cgi_read(struct request *rq, void *buf, size_t n)
 		return 0;
 	do {
 		left = REQUEST_SECONDS * 1000 -
-		    (int)milliseconds_since(&rq->began);
+		    (int)((microseconds() - rq->began) / 1000);
 		if (left <= 0 || poll(&in, 1, left) == 0) {
 			rq->late = true;
 			return -1;
@@ -405,7 +405,7 @@ gateway_cgi(struct config *cfg)
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
-	clock_gettime(CLOCK_MONOTONIC, &rq.began);
+	rq.began = microseconds();
 	rq.read = cgi_read;
 	read_params(&rq, environ);
 	open_receiver(&rv, cfg);
@@ -530,7 +530,7 @@ begin(struct fcgi_request *r, struct connection *c)
 	}
 	r->c = c;
 	r->keep = r->fcgi.keepConnection != 0;
-	clock_gettime(CLOCK_MONOTONIC, &rq->began);
+	rq->began = microseconds();
 	rq->read = fcgi_read;
 	rq->late = c->late;
 	read_params(rq, r->fcgi.envp);

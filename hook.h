@@ -49,7 +49,6 @@ struct date {
 void date_utc(struct date *, time_t t);
 /* On CLOCK_MONOTONIC. */
 int64_t microseconds(void);
-double milliseconds_since(const struct timespec *);
 /* Overwrites memory that held a key. */
 void wipe(void *, size_t);
 /*
@@ -303,7 +302,7 @@ struct request {
 	uint64_t left;			/* bytes of the body to come */
 	bool cut;			/* its connection ended, or ... */
 	bool late;			/* ... it took too long */
-	struct timespec began;		/* CLOCK_MONOTONIC */
+	int64_t began;			/* microseconds() */
 	/* what became of it */
 	enum outcome outcome;
 	const char *reason;		/* for the log, or NULL */

@@ -237,7 +237,7 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 	}
 	if (rq->remote != NULL)
 		add_remote(&t, rq->remote);
-	us = (uint64_t)(milliseconds_since(&rq->began) * 1e3);
+	us = (uint64_t)(microseconds() - rq->began);
 	add(&t, " ms=");
 	add_number(&t, us / 1000, 1);
 	add(&t, ".");

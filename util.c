@@ -116,16 +116,6 @@ microseconds(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-double
-milliseconds_since(const struct timespec *then)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - then->tv_sec) * 1e3 +
-	    (double)(now.tv_nsec - then->tv_nsec) / 1e6;
-}
-
 uint8_t *
 read_whole(int fd, size_t max, size_t *len)
 {
