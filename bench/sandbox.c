@@ -4,6 +4,7 @@
  */
 #include <err.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "hook.h"
@@ -11,21 +12,20 @@
 int
 main(int argc, char **argv)
 {
-	struct timespec began;
 	const char *why;
-	double took;
+	int64_t began;
 	int fd;
 
 	if (argc != 2)
 		errx(2, "usage: sandbox SPOOL");
 	if ((fd = open(argv[1], O_RDONLY | O_DIRECTORY)) == -1)
 		err(1, "%s", argv[1]);
-	milliseconds_since(&(struct timespec){ 0 });	/* not its first call */
-	clock_gettime(CLOCK_MONOTONIC, &began);
+	microseconds();		/* not its first call */
+	began = microseconds();
 	why = sandbox_enter(fd, argv[1], NULL);
-	took = milliseconds_since(&began);
+	began -= microseconds();
 	if (why != NULL)
 		errx(1, "%s", why);
-	printf("us=%.1f\n", took * 1e3);
+	printf("us=%" PRId64 "\n", -began);
 	return 0;
 }
