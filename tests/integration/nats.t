@@ -410,10 +410,9 @@ SKIP: {
 		push @rates, sprintf '%.0f/%.0f', @rate{qw(spool memory)};
 		push @ratios, $rate{spool} / $rate{memory};
 	}
-	diag "forwarder/from memory, a second: @rates";
 	# A rate is no test of what is right, and machines are noisy.
-	cmp_ok((sort { $a <=> $b } @ratios)[$rounds / 2], '>=', 0.7,
-		'at least 0.7 of publishing from memory') if $ENV{DELIVERIES};
+	diag sprintf "forwarder/from memory, a second: @rates; median %.2f",
+		(sort { $a <=> $b } @ratios)[$rounds / 2];
 }
 end($nginx, 'QUIT');
 reap($_) for @workers;
