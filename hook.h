@@ -205,7 +205,7 @@ struct spool {
 	uint64_t min_free;
 	int dir, new, archive, rejected, lock;	/* descriptors, or -1 */
 	bool own_fs;			/* one syncfs flushes it, and no more */
-	bool quick;			/* the last flush of files was */
+	unsigned int quick;		/* how many flushes of files were */
 	const char *low;		/* why it takes no more now, or NULL */
 	uint64_t last;			/* microseconds of the newest name */
 	struct delivery *group[GROUP_MAX];	/* pending */

@@ -41,7 +41,8 @@
 #define LEFTOVER_SECONDS	3600
 #define FLUSHERS	8	/* threads that flush a group's files ... */
 #define FLUSH_AT_ONCE	4	/* ... of at least so many */
-#define QUICK_US	50	/* a flush that needs no thread */
+#define QUICK_US	50	/* a flush that needs no thread ... */
+#define QUICK_GROUPS	3	/* ... if it was one so often in a row */
 
 /* Flushing */
 
@@ -667,8 +668,8 @@ flush_files(void *arg)
 /*
  * Each flush of a file is one of the disk's cache, too; of those that are asked
  * for at the same time the kernel makes one.  A thread that can't be had leaves
- * its share to us.  Where the last flush took less than a thread does, as in
- * memory, there are none.
+ * its share to us.  Where flushes take less than a thread does, as in memory,
+ * there are none.
  */
 static void
 flush_at_once(struct spool *sp)
@@ -684,7 +685,7 @@ flush_at_once(struct spool *sp)
 			sync_file_range(sp->group[i]->fd, 0, 0,
 			    SYNC_FILE_RANGE_WRITE);
 #endif
-	n = sp->quick || sp->n < FLUSH_AT_ONCE ? 1 :
+	n = sp->quick >= QUICK_GROUPS || sp->n < FLUSH_AT_ONCE ? 1 :
 	    sp->n < FLUSHERS ? sp->n : FLUSHERS;
 	for (i = n; i > 0;) {
 		i--;
@@ -695,7 +696,10 @@ flush_at_once(struct spool *sp)
 		if (!f[i].started)
 			flush_files(&f[i]);
 	}
-	sp->quick = microseconds() - began < (int64_t)(sp->n / n) * QUICK_US;
+	if (microseconds() - began >= (int64_t)(sp->n / n) * QUICK_US)
+		sp->quick = 0;
+	else if (sp->quick < QUICK_GROUPS)
+		sp->quick++;
 	for (i = 1; i < n; i++)
 		if (f[i].started)
 			pthread_join(f[i].thread, NULL);

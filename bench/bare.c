@@ -72,7 +72,7 @@ stage(struct file *f)
 }
 
 static size_t group_size, flushers;
-static bool quick;
+static unsigned int quick;
 
 static void *
 flush_share(void *first)
@@ -93,7 +93,7 @@ flush_data(size_t n)
 	int64_t began;
 
 	group_size = n;
-	flushers = quick || n < 4 ? 1 : FLUSHERS;
+	flushers = quick >= 3 || n < 4 ? 1 : FLUSHERS;
 	for (i = 0; n > 1 && i < n; i++)
 		sync_file_range(group[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	for (i = 0; i < flushers; i++) {
@@ -104,7 +104,8 @@ flush_data(size_t n)
 	}
 	began = microseconds();
 	flush_share(&first[0]);
-	quick = microseconds() - began < (int64_t)(n / flushers) * 50;
+	quick = microseconds() - began < (int64_t)(n / flushers) * 50 ?
+	    quick + 1 : 0;
 	for (i = 1; i < flushers; i++)
 		pthread_join(thread[i], NULL);
 }
