@@ -100,7 +100,6 @@ spool_close(struct spool *sp)
 	close_fd(&sp->archive);
 	close_fd(&sp->rejected);
 	close_fd(&sp->lock);
-	sp->stuck[0] = '\0';
 	sp->listed = 0;
 }
 
@@ -277,6 +276,7 @@ refresh_days(struct spool *sp, time_t changed)
 	day_name(sp->yesterday, sp->now - SECONDS_A_DAY);
 	day_name(sp->oldest, sp->now -
 	    (time_t)sp->keep_days * SECONDS_A_DAY);
+	sp->stuck[0] = '\0';
 	sp->changed = changed;
 	sp->listed = sp->now;
 	if (list_archive(sp) == 0)

@@ -196,12 +196,9 @@ is(fcgi_recv($cut)->{status}, 400, 'a cut request on a kept connection ...');
 ok(!sysread($cut, $none, 1), '... ends it');
 
 # More at once than a group has, with log lines that fill what is kept of them.
-kill 'STOP', $worker->{pid};
-my @sockets = map { fcgi_connect($worker) } 1 .. 140;
 my $lines = () = slurp($worker->{log}) =~ /\n/g;
-fcgi_send($_, fcgi_request(event(id => '\\u0001' x 120 . ++$lines,
-	type => '\\u0002' x 120))) for @sockets;
-kill 'CONT', $worker->{pid};
+my @sockets = send_group($worker, map { event(id => '\\u0001' x 120 . ++$lines,
+	type => '\\u0002' x 120) } 1 .. 140);
 is((grep { $_->{status} == 200 } map { fcgi_recv($_) } @sockets), 140,
 	'140 at once: each is answered');
 ok(wait_for(sub { my $now = () = slurp($worker->{log}) =~ /\n/g;

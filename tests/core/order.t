@@ -58,11 +58,8 @@ my $trace = scratch() . '/trace';
 my $worker = worker(spool => $spool, under => ['strace', '-f', '-y', '-s', '40',
 	'-o', $trace, '-e', "trace=$CALLS", '-D']);
 is(post($worker, event())->{status}, 200, 'FastCGI: ready');
-kill 'STOP', $worker->{pid};
-my @sockets = map { fcgi_connect($worker) } 1 .. 8;
-fcgi_send($_, fcgi_request(event())) for @sockets;
-kill 'CONT', $worker->{pid};
-is(fcgi_recv($_)->{status}, 200, 'FastCGI: stored') for @sockets;
+is(fcgi_recv($_)->{status}, 200, 'FastCGI: stored')
+	for send_group($worker, map { event() } 1 .. 8);
 reap($worker);
 @order = order(slurp($trace));
 my ($last) = grep { $order[$_] eq 'fsync new' } 0 .. $#order;

@@ -115,11 +115,8 @@ reap($worker);
 	my @bodies = (event(), event());
 	post($worker, $bodies[0]);
 	for my $round (1 .. 5) {
-		kill 'STOP', $worker->{pid};
-		my @sockets = map { fcgi_connect($worker) } 1 .. 4;
-		my @group = (@bodies[0, 1], $bodies[1], event());
-		fcgi_send($sockets[$_], fcgi_request($group[$_])) for 0 .. 3;
-		kill 'CONT', $worker->{pid};
+		my @sockets = send_group($worker, @bodies[0, 1], $bodies[1],
+			event());
 		is(join(' ', sort map { fcgi_recv($_)->{json}{status} } @sockets),
 			$round == 1 ? 'duplicate duplicate stored stored'
 			: 'duplicate duplicate duplicate stored', 'a mixed group');
@@ -251,12 +248,8 @@ for my $linked (0, 1) {
 	close $fh or die $!;
 	link $path, "$spool/new/20261124T000000.000000Z.a.b.json" or die $!;
 	$worker = worker(spool => $spool);
-	kill 'STOP', $worker->{pid};
-	my @sockets = map { fcgi_connect($worker) } 1, 2;
-	fcgi_send($sockets[0], fcgi_request($body));
-	fcgi_send($sockets[1], fcgi_request(event()));
-	kill 'CONT', $worker->{pid};
-	is(join(' ', map { fcgi_recv($_)->{json}{status} } @sockets),
+	is(join(' ', map { fcgi_recv($_)->{json}{status} }
+		send_group($worker, $body, event())),
 		'duplicate stored', 'a leftover in a group');
 	is(scalar files($spool), 3, 'one file of it');
 	reap($worker);
@@ -339,11 +332,8 @@ SKIP: {
 		fault('close:error=EIO', '-P', "$spool/archive/$staged"),
 		spool => $spool, body => $body);
 	$worker = worker(spool => $spool, under => fault('syncfs:error=EIO'));
-	kill 'STOP', $worker->{pid};
-	my @sockets = map { fcgi_connect($worker) } 1 .. 2;
-	fcgi_send($_, fcgi_request(event())) for @sockets;
-	kill 'CONT', $worker->{pid};
-	is(fcgi_recv($_)->{status}, 503, 'no flush of all') for @sockets;
+	is(fcgi_recv($_)->{status}, 503, 'no flush of all')
+		for send_group($worker, event(), event());
 	reap($worker);
 	like(slurp($worker->{log}), qr/reason="syncfs: Input/, 'the log says so');
 	Disk::unmount_disk({ at => $spool });

@@ -17,11 +17,7 @@ my $first = qr/^open\w*\(.*"\/", O_RDONLY/;	# main's first call
 # answers.
 sub deliver {
 	my ($worker, $bodies) = @_;
-	kill 'STOP', $worker->{pid};
-	my @sockets = map { my $s = fcgi_connect($worker);
-		fcgi_send($s, fcgi_request($_)); $s } @$bodies;
-	kill 'CONT', $worker->{pid};
-	return map { answer_of($worker, $_) } @sockets;
+	return map { answer_of($worker, $_) } send_group($worker, @$bodies);
 }
 
 # A connection of a worker that died stays open, as we hold the listener.

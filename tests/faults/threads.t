@@ -14,11 +14,7 @@ my $shim = "$ENV{PWD}/build/shim.so";
 sub deliver {
 	my ($spool, $under, @bodies) = @_;
 	my $worker = worker(spool => $spool, under => $under);
-	kill 'STOP', $worker->{pid};
-	my @sockets = map { fcgi_connect($worker) } @bodies;
-	fcgi_send($sockets[$_], fcgi_request($bodies[$_])) for 0 .. $#bodies;
-	kill 'CONT', $worker->{pid};
-	my @got = map { fcgi_recv($_) // {} } @sockets;
+	my @got = map { fcgi_recv($_) // {} } send_group($worker, @bodies);
 	reap($worker);
 	return @got;
 }

@@ -17,7 +17,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
 	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
-	fcgi_request fcgi_record fcgi_pairs post wait_for as_other left_out
+	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other left_out
 	no_strace);
 
 $ENV{PWD} = getcwd();	# make -C leaves it as it was
@@ -281,6 +281,17 @@ sub fcgi_send {
 		substr $bytes, 0, $n, '';
 	}
 	return 1;
+}
+
+# Requests with BODIES that are all there when the worker looks again: one group.
+# Their sockets.
+sub send_group {
+	my ($worker, @bodies) = @_;
+	kill 'STOP', $worker->{pid};
+	my @sockets = map { fcgi_connect($worker) } @bodies;
+	fcgi_send($sockets[$_], fcgi_request($bodies[$_])) for 0 .. $#bodies;
+	kill 'CONT', $worker->{pid};
+	return @sockets;
 }
 
 # One response: answer() with {err} and {ended}; undef if nothing came.
