@@ -44,7 +44,7 @@ FORTIFY := $(if $(findstring FORTIFY,$(CFLAGS) $(CPPFLAGS)),,$(if \
 static = $(if $(STATIC),--static)
 HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	-DVERSION='"$(VERSION)"' -DSPOOLDIR='"$(SPOOLDIR)"' -I. \
-	$(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
+	$(STATIC:%=-DSTATIC) $(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
 # The folder is not part of what is built; PWD, as a link may lead here.
 export PWD := $(CURDIR)
 MAPPED := $(call has,-fdebug-prefix-map=$(CURDIR)=.)

@@ -12,6 +12,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#if defined(STATIC) && defined(__GLIBC__)
+#include <nss.h>
+#endif
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,6 +231,12 @@ act_as(const char *user, const char *path)
 	uid_t uid;
 	gid_t gid;
 
+#if defined(STATIC) && defined(__GLIBC__)
+	/* Modules of nsswitch.conf(5) crash in a program without their libc. */
+	__nss_configure_lookup("passwd", "files");
+	__nss_configure_lookup("group", "files");
+	__nss_configure_lookup("initgroups", "files");
+#endif
 	if (user != NULL) {
 		if ((pw = getpwnam(user)) == NULL) {
 			warnx("there is no user %s", user);
