@@ -678,13 +678,6 @@ flush_at_once(struct spool *sp)
 	int64_t began;
 	size_t i, n;
 
-#ifdef __linux__
-	/* All writes are under way before the first is waited for. */
-	for (i = 0; sp->n > 1 && i < sp->n; i++)
-		if (sp->group[i]->fd != -1)
-			sync_file_range(sp->group[i]->fd, 0, 0,
-			    SYNC_FILE_RANGE_WRITE);
-#endif
 	n = sp->quick >= QUICK_GROUPS || sp->n < FLUSH_AT_ONCE ? 1 :
 	    sp->n < FLUSHERS ? sp->n : FLUSHERS;
 	for (i = n; i > 0;) {
@@ -705,20 +698,51 @@ flush_at_once(struct spool *sp)
 			pthread_join(f[i].thread, NULL);
 }
 
-/* Elsewhere than on a file system of its own: other programs' data, too. */
-static void
-flush_all(struct spool *sp)
-{
 #ifdef __linux__
+
+static void
+fail_all(struct spool *sp, const char *step)
+{
 	size_t i;
 
-	if (syncfs(sp->new) == -1)
-		for (i = 0; i < sp->n; i++)
-			fail(sp->group[i], "syncfs");
-#else
-	flush_at_once(sp);
-#endif
+	for (i = 0; i < sp->n; i++)
+		fail(sp->group[i], step);
 }
+
+/*
+ * All writes are under way before the first is waited for.  Where ext4 has no
+ * place for the data of one file for want of a sound bitmap, it loses that of
+ * the next ones, too, and tells it here alone: no flush fails after that.
+ */
+static int
+start_writes(struct spool *sp)
+{
+	size_t i;
+	int fd;
+
+	for (i = 0; i < sp->n; i++) {
+		fd = sp->group[i]->fd;
+		if (fd != -1 && sync_file_range(fd, 0, 0,
+		    SYNC_FILE_RANGE_WRITE) == -1 && errno != ENOSYS)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+flush_group(struct spool *sp)
+{
+	if (start_writes(sp) == -1)
+		fail_all(sp, "sync_file_range");
+	else if (!sp->own_fs)	/* it would flush other programs' data, too */
+		flush_at_once(sp);
+	else if (syncfs(sp->new) == -1)
+		fail_all(sp, "syncfs");
+}
+
+#else
+#define flush_group	flush_at_once
+#endif
 
 static void
 flush_data(struct spool *sp)
@@ -726,8 +750,8 @@ flush_data(struct spool *sp)
 	struct delivery *d;
 	size_t i;
 
-	if (sp->own_fs && sp->n > 1)
-		flush_all(sp);
+	if (sp->n > 1)
+		flush_group(sp);
 	else
 		flush_at_once(sp);
 	for (i = 0; i < sp->n; i++) {

@@ -177,6 +177,20 @@ SKIP: {
 	reap($small);
 }
 
+# What there is always memory for, and one byte more.
+{
+	my $spool = new_spool();
+	my $large = worker(spool => $spool,
+		env => { PROTOCOL_HOOK_MAX_BODY => '2M' });
+	for my $size (1 << 20, (1 << 20) + 1) {
+		$text = event();
+		$text .= ' ' x ($size - length $text);
+		is(post($large, $text)->{status}, 200, "$size bytes");
+		is((grep { $_ eq $text } content($spool, 'new')), 1, 'all of them');
+	}
+	reap($large);
+}
+
 # An answer that nobody reads.
 for my $keep (0, 0, 0, 1, 1, 1) {
 	my $gone = fcgi_connect($worker);

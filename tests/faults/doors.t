@@ -321,6 +321,24 @@ for (1 .. 3) {
 }
 reap($worker);
 
+# What fails in a group leaves nothing open.
+{
+	my $spool = new_spool();
+	my $open = sub { my @fds = glob "/proc/$worker->{pid}/fd/*"; @fds };
+	$worker = worker(spool => $spool, under => fault('close:error=EIO', '-P',
+		"$spool/archive/$staged"));
+	is(join(' ', map { fcgi_recv($_)->{status} }
+		send_group($worker, $body, event())), '503 200',
+		'one of a group can not be closed');
+	reap($worker);
+	$worker = worker(spool => $spool, under => fault('fdatasync:error=EIO'));
+	post($worker, event());
+	my $before = $open->();
+	is(post($worker, event())->{status}, 503, 'no flush') for 1 .. 3;
+	is($open->(), $before, 'no descriptor is lost');
+	reap($worker);
+}
+
 # A file system of its own.
 SKIP: {
 	skip 'may not mount', 9 if !$can_mount;
@@ -336,6 +354,11 @@ SKIP: {
 		for send_group($worker, event(), event());
 	reap($worker);
 	like(slurp($worker->{log}), qr/reason="syncfs: Input/, 'the log says so');
+	$worker = worker(spool => $spool,
+		under => fault('sync_file_range:error=EIO:when=2'));
+	is(fcgi_recv($_)->{status}, 503, 'no place for one')
+		for send_group($worker, event(), event());
+	reap($worker);
 	Disk::unmount_disk({ at => $spool });
 }
 

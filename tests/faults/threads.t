@@ -38,9 +38,24 @@ my @got = deliver($spool, shimmed('SHIM_NOTHREAD=1'), @bodies);
 is((grep { ($_->{status} // '') eq '200' } @got), $SIZE, 'without threads');
 is_deeply([sort(content($spool, 'new'))], [sort @bodies], 'all are there');
 
+# Flushes that cost nothing: no threads, but each file's flush.
+for my $n (1 .. 4) {
+	my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
+	my $worker = worker(spool => $spool, under => shimmed(
+		'SHIM_NOFLUSH=/fdatasync/', 'SHIM_FDATASYNC=' . (3 + 3 * $n)));
+	post($worker, event()) for 1 .. 3;
+	is((grep { ($_->{status} // '') eq '503' } map { fcgi_recv($_) // {} }
+		send_group($worker, @bodies)), 1, 'quick flushes: one fails');
+	reap($worker);
+}
+
 # strace counts the calls of each thread apart.
 SKIP: {
 	skip 'needs strace that may trace', 1 if !can_trace();
+	my @got = deliver(new_spool(), ['strace', '-D', '-o', '/dev/null', '-e',
+		'inject=sync_file_range:error=EIO:when=5'], @bodies);
+	is((grep { ($_->{status} // '') eq '503' } @got), $SIZE,
+		'one has no place: all are asked for again');
 	for my $fault (map({ ("fdatasync:error=EIO:when=$_",
 		"fdatasync:signal=SIGKILL:when=$_",
 		"fdatasync:signal=SIGTERM:when=$_") } 1, 2),
