@@ -94,8 +94,6 @@ flush_data(size_t n)
 
 	group_size = n;
 	flushers = quick >= 3 || n < 4 ? 1 : FLUSHERS;
-	for (i = 0; n > 1 && i < n; i++)
-		sync_file_range(group[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	for (i = 0; i < flushers; i++) {
 		first[i] = i;
 		if (i > 0 && pthread_create(&thread[i], NULL, flush_share,
@@ -116,6 +114,10 @@ commit(size_t n)
 	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	size_t i;
 
+	for (i = 0; n > 1 && i < n; i++)
+		if (sync_file_range(group[i].fd, 0, 0,
+		    SYNC_FILE_RANGE_WRITE) == -1)
+			err(1, "sync_file_range");
 	if (!own_fs || n == 1)
 		flush_data(n);
 	else if (syncfs(new) == -1)

@@ -179,6 +179,33 @@ deliver(200, 'mounted writable');
 reap($worker);
 unmount_disk($disk);
 
+# A block bitmap that is broken, where the kernel goes on all the same.
+for my $sub ('', '/spool') {
+	$disk = new_disk(type => 'ext4', size => 64, options => ['-b', 4096]);
+	$spool = "$disk->{at}$sub";
+	mkdir $spool, 0750;
+	chmod 0750, $spool;
+	cgi(spool => $spool, body => event());	# makes its directories
+	my ($bitmap) = qx(dumpe2fs $disk->{image} 2>/dev/null)
+		=~ /Block bitmap at (\d+)/;
+	unmount_disk($disk);
+	Disk::run('dd', 'if=/dev/urandom', "of=$disk->{image}", 'bs=4096',
+		"seek=$bitmap", 'count=1', 'conv=notrunc', 'status=none');
+	mount_disk($disk, 'errors=continue');
+	$worker = worker(spool => $spool, dir => scratch());
+	my @bodies = map { event(pad => 5000) } 1 .. 6;
+	my @got = map { fcgi_recv($_) } send_group($worker, @bodies[0 .. 3]);
+	push @got, map { post($worker, $_) } @bodies[4, 5];
+	reap($worker);
+	unmount_disk($disk);
+	mount_disk($disk);
+	my %there = map { $_ => 1 } content($spool, 'new');
+	is((grep { $got[$_]{status} eq '200' && !$there{ $bodies[$_] } } 0 .. 5),
+		0, "a broken bitmap: nothing acknowledged is lost ($sub)");
+	isnt($got[0]{status}, 200, 'nor taken');
+	unmount_disk($disk);
+}
+
 # No /proc.
 $spool = new_spool();
 my $body = event();

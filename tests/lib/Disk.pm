@@ -46,8 +46,9 @@ sub new_disk {
 }
 
 sub mount_disk {
-	my ($disk) = @_;
-	run('mount', '-o', 'loop', $disk->{image}, $disk->{at});
+	my ($disk, @options) = @_;
+	run('mount', '-o', join(',', 'loop', @options), $disk->{image},
+		$disk->{at});
 	$mounted{ $disk->{at} } = 1;
 	return;
 }
