@@ -680,15 +680,16 @@ flush_at_once(struct spool *sp)
 
 	n = sp->quick >= QUICK_GROUPS || sp->n < FLUSH_AT_ONCE ? 1 :
 	    sp->n < FLUSHERS ? sp->n : FLUSHERS;
-	for (i = n; i > 0;) {
-		i--;
+	for (i = 1; i < n; i++) {
 		f[i] = (struct flusher){ .sp = sp, .first = i, .step = n };
-		f[i].started = i > 0 && pthread_create(&f[i].thread, NULL,
-		    flush_files, &f[i]) == 0;
-		began = microseconds();
+		f[i].started = pthread_create(&f[i].thread, NULL, flush_files,
+		    &f[i]) == 0;
 		if (!f[i].started)
 			flush_files(&f[i]);
 	}
+	f[0] = (struct flusher){ .sp = sp, .step = n };
+	began = microseconds();
+	flush_files(&f[0]);
 	if (microseconds() - began >= (int64_t)(sp->n / n) * QUICK_US)
 		sp->quick = 0;
 	else if (sp->quick < QUICK_GROUPS)
