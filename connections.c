@@ -220,7 +220,6 @@ int
 connections_open(int listener, int wake, size_t max_body)
 {
 	struct rlimit limit;
-	size_t i;
 
 	listen_fd = listener;
 	wake_fd = wake;
@@ -237,8 +236,6 @@ connections_open(int listener, int wake, size_t max_body)
 	if (limit.rlim_cur < DESCRIPTORS)
 		nslots = limit.rlim_cur < OWN_FDS + 2 * SLOT_FDS ? 1 :
 		    (size_t)(limit.rlim_cur - OWN_FDS) / (SLOT_FDS + 1);
-	for (i = 0; i < nslots; i++)
-		slots[i].fd = slots[i].held = -1;
 	return 0;
 }
 
@@ -274,7 +271,10 @@ find_slot(void)
 			oldest = c;
 		}
 	}
-	return top < nslots ? &slots[top] : oldest;
+	if (top == nslots)
+		return oldest;
+	c->fd = c->held = -1;	/* not before: most are never touched */
+	return c;
 }
 
 /* macOS has no accept4; nothing here is ever executed in our place. */

@@ -36,7 +36,8 @@ cmp_ok(deliver(10_000), '>=', 10_000, '10,000 deliveries');
 my $many = rss();
 cmp_ok($many - $first, '<=', 1024, "$first KB after 100, $many KB after 10,100");
 is(post($worker, event(pad => (1 << 20) - 200))->{status}, 200, '1 MB') for 1 .. 3;
-cmp_ok(rss() - $many, '<=', 1024, rss() . ' KB after bodies of 1 MB');
+# What they were read into stays.
+cmp_ok(rss() - $many, '<=', 1536, rss() . ' KB after bodies of 1 MB');
 cmp_ok(rss(), '<', 4096, 'under 4 MB');
 reap($worker);
 done_testing();
