@@ -5,7 +5,8 @@
  *
  *	SHIM_ALLOC=N, N+	the N-th allocation since main fails, or all from it
  *	SHIM_SHORT=1		read and write move at most 7 bytes of a file
- *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync or syncfs only pretends
+ *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync, syncfs or sync_file_range only
+ *				pretends; or several, /CALL/CALL/
  *	SHIM_FDATASYNC=N	the N-th fdatasync of all threads fails
  *	SHIM_NOTHREAD=1		there are no threads to be had
  *	SHIM_COUNT=FILE		writes how many allocations there were
@@ -222,6 +223,15 @@ int
 syncfs(int fd)
 {
 	return flush("syncfs", fd);
+}
+
+int
+sync_file_range(int fd, off64_t offset, off64_t n, unsigned int flags)
+{
+	int (*f)(int, off64_t, off64_t, unsigned int) = next("sync_file_range");
+
+	return strstr(no_flush, "/sync_file_range/") != NULL ? 0 :
+	    f(fd, offset, n, flags);
 }
 
 int
