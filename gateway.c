@@ -26,7 +26,7 @@
 
 #include "hook.h"
 
-#define SMALL_BODY	(1 << 20)	/* bytes; larger ones get memory of their own */
+#define SMALL_BODY	(1 << 20)	/* bytes; larger ones are mapped */
 #define DRAIN_MAX	(16 << 20)	/* bytes read of what is refused */
 #define GATHER_MAX	5000	/* microseconds that a group waits for more */
 #define TIDY_EACH	2	/* expired files removed for each new one */

@@ -17,8 +17,8 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
 	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
-	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other left_out
-	no_strace);
+	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other
+	left_out no_strace);
 
 $ENV{PWD} = getcwd();	# make -C leaves it as it was
 our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
