@@ -43,6 +43,8 @@
 #define ACK_MS		5000	/* after which one is taken for lost */
 #define RETRY_MS	1000
 #define GATHER_US	500
+#define BIN_MAX		128
+#define BIN_BODY	65536	/* a larger one is freed at once */
 #define SCAN_MS		10000
 #define END_MS		5000	/* how long SIGTERM waits for the stream */
 #define LOG_MS		10000	/* between two lines about the same trouble */
@@ -59,6 +61,12 @@ struct note {
 	int32_t code;
 };
 
+/* Messages that are done with. */
+struct bin {
+	natsMsg *messages[BIN_MAX];
+	size_t count;
+};
+
 /* A file that is with the stream; free when its name is empty. */
 struct flight {
 	char name[NAME_MAX + 1];
@@ -72,6 +80,7 @@ struct forwarder {
 	char inbox[64];
 	natsConnection *nats;
 	natsSubscription *acks;
+	struct bin published, answers;	/* the second is libnats's thread's */
 	bool connected, stop, once, scan, missing;
 	int64_t scanned, stopped, logged;
 	struct flight *flights;	/* that of number n is n % window */
@@ -90,6 +99,20 @@ now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/*
+ * libnats frees messages in a thread, which it wakes up whenever there was none
+ * to be freed: for each of them, did they come one by one.
+ */
+static void
+throw_away(struct bin *bin, natsMsg *msg)
+{
+	bin->messages[bin->count++] = msg;
+	if (bin->count < BIN_MAX && natsMsg_GetDataLength(msg) <= BIN_BODY)
+		return;
+	while (bin->count > 0)
+		natsMsg_Destroy(bin->messages[--bin->count]);
 }
 
 /* Callbacks, in libnats's threads. */
@@ -154,7 +177,7 @@ on_ack(natsConnection *nats, natsSubscription *sub, natsMsg *msg, void *arg)
 		    &code);
 		note(f, number, kind, code);
 	}
-	natsMsg_Destroy(msg);
+	throw_away(&f->answers, msg);
 }
 
 static void
@@ -292,7 +315,8 @@ set_aside(struct forwarder *f, const char *name, const char *why)
 static ssize_t
 read_body(struct forwarder *f, const char *name)
 {
-	int fd = openat(f->new, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(f->new, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
+	    O_CLOEXEC);
 	size_t have = 0, size;
 	struct stat st;
 	ssize_t got = -1;
@@ -373,11 +397,12 @@ publish_body(struct forwarder *f, uint64_t number, const char *name, int size)
 	snprintf(reply, sizeof(reply), "%s.%" PRIu64, f->inbox, number);
 	status = natsMsg_Create(&msg, subject, reply, (const char *)f->body,
 	    size);
-	if (status == NATS_OK)
-		status = natsMsgHeader_Set(msg, "Nats-Msg-Id", id);
+	if (status != NATS_OK)
+		return status;
+	status = natsMsgHeader_Set(msg, "Nats-Msg-Id", id);
 	if (status == NATS_OK)
 		status = natsConnection_PublishMsg(f->nats, msg);
-	natsMsg_Destroy(msg);
+	throw_away(&f->published, msg);
 	return status;
 }
 
