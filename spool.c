@@ -235,7 +235,7 @@ list_day(struct spool *sp, const char *name)
 }
 
 static int
-list_archive(struct spool *sp)
+read_archive(struct spool *sp)
 {
 	struct dirent *e;
 	DIR *d;
@@ -248,9 +248,6 @@ list_archive(struct spool *sp)
 		close(fd);
 		return -1;
 	}
-	sp->days = 1;
-	memcpy(sp->day[0], sp->today, DAY_SIZE);
-	sp->expired[0] = '\0';
 	while (errno = 0, (e = readdir(d)) != NULL)
 		if (spool_is_day(e->d_name))
 			list_day(sp, e->d_name);
@@ -258,6 +255,20 @@ list_archive(struct spool *sp)
 	closedir(d);
 	errno = fd;
 	return fd == 0 ? 0 : -1;
+}
+
+/* A list that could not be read whole is not trusted again. */
+static int
+list_archive(struct spool *sp)
+{
+	sp->days = 1;
+	memcpy(sp->day[0], sp->today, DAY_SIZE);
+	sp->expired[0] = '\0';
+	if (read_archive(sp) == 0)
+		return 0;
+	sp->expired[0] = '\0';
+	sp->listed = 0;
+	return -1;
 }
 
 /*
@@ -279,10 +290,7 @@ refresh_days(struct spool *sp, time_t changed)
 	sp->stuck[0] = '\0';
 	sp->changed = changed;
 	sp->listed = sp->now;
-	if (list_archive(sp) == 0)
-		return 0;
-	sp->listed = 0;
-	return -1;
+	return list_archive(sp);
 }
 
 /* Before a group */
@@ -427,10 +435,7 @@ spool_tidy(struct spool *sp, size_t n)
 	    tidy_day(sp, &n) == -1) {
 		/* Somebody else's, or has something else in it: the next. */
 		memcpy(sp->stuck, sp->expired, DAY_SIZE);
-		if (list_archive(sp) == -1) {
-			sp->expired[0] = '\0';
-			sp->listed = 0;
-		}
+		list_archive(sp);
 	}
 }
 

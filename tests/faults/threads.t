@@ -59,7 +59,6 @@ SKIP: {
 	for my $fault (map({ ("fdatasync:error=EIO:when=$_",
 		"fdatasync:signal=SIGKILL:when=$_",
 		"fdatasync:signal=SIGTERM:when=$_") } 1, 2),
-		'close:error=EIO:when=1',
 		map({ "clone3:error=EAGAIN:when=$_" } 1, 2, 3),
 		'fdatasync:delay_enter=300000:when=2') {
 		my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
