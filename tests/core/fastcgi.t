@@ -218,6 +218,18 @@ is((grep { $_->{status} == 200 } map { fcgi_recv($_) } @sockets), 140,
 ok(wait_for(sub { my $now = () = slurp($worker->{log}) =~ /\n/g;
 	$now == $lines }), '... and logged');
 
+# SIGTERM while a body comes in.
+my $busy = fcgi_connect($worker);
+$text = fcgi_request(event());
+fcgi_send($busy, substr $text, 0, -20, '');
+is(post($worker, event())->{status}, 200, 'one is stored');
+kill 'TERM', $worker->{pid};
+# It has taken it.
+wait_for(sub { !-e "/proc/$$/status" || slurp("/proc/$worker->{pid}/status")
+	!~ /^(?:Sig|Shd)Pnd:.*[4-7c-f]...$/m });
+fcgi_send($busy, $text);
+is((fcgi_recv($busy) // {})->{status}, 200, 'SIGTERM: the other, too');
+
 my $log = slurp($worker->{log});
 unlike($log, qr/\Q$KEY\E/, 'no key in the log');
 unlike($log, qr/xxxxxxxxxxxx/, 'no body in the log');
