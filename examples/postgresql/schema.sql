@@ -2,7 +2,8 @@
 create table if not exists webhook (
 	digest bytea primary key,	-- SHA-256 of body: tells a repeat
 	received timestamptz not null,
-	type text,
+	type text,			-- its first 200 characters: an index
+					-- takes no more than 2704 bytes
 	id text,
 	event jsonb,			-- null if jsonb can't hold it
 	body bytea not null		-- as it was signed

@@ -242,6 +242,22 @@ ok(wait_for(sub { -s $out && !claimed($spool) }, 5), 'without inotifywait');
 is(slurp($out), $bodies[0], 'handled as well');
 each_end($pid);
 
+# An mv that is killed once it has renamed: the claim is there.
+$spool = new_spool();
+$out = "$spool/../out";
+open my $mv, '>', "$spool/../mv" or die $!;
+print {$mv} qq(#!/bin/sh\nPATH=\${PATH#*:}\nmv "\$@" && kill -KILL \$\$\n);
+close $mv;
+chmod 0755, "$spool/../mv";
+@bodies = deliver($spool, 2);
+{
+	local $ENV{PATH} = abs_path("$spool/..") . ":$ENV{PATH}";
+	$pid = each_start(['-1'], $spool, 'sh', '-c', 'cat >>"$0"', $out);
+	each_wait($pid);
+}
+is(slurp($out), join('', @bodies), 'mv is killed: all is handled');
+is_deeply([files($spool), claimed($spool)], [], 'and nothing is left');
+
 # A directory of programs for each type, and those in it.
 SKIP: {
 	skip 'needs jq and sqlite3', 7 if grep { system("command -v $_ >/dev/null") }

@@ -123,8 +123,10 @@ like(slurp("$spool/../log"), qr/too large: it is in failed/, 'the log says so');
 # Not delivered: what was not acknowledged in time is kept.
 $spool = new_spool();
 deliver($spool, @bodies);
-isnt(end(forward($spool, 'three', '-1', '-X', 'message.timeout.ms=1')), 0,
+kill 'STOP', -$mock;
+isnt(end(forward($spool, 'three', '-1', '-X', 'message.timeout.ms=500')), 0,
 	'no acknowledgement in time: -1 fails');
+kill 'CONT', -$mock;
 is(scalar(() = left($spool)), 3, 'the files are kept');
 is(end(forward($spool, 'three', '-1')), 0, 'the next run');
 my %got = map { $_->[2] => 1 } topic('three');

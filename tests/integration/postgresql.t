@@ -133,6 +133,17 @@ is(load_wait(load_start($spool, '-1')), 0, 'a repeat among others');
 is(sql('select count(*) from webhook'), 7, 'makes no row, and stops none');
 is_deeply([left($spool)], [], 'and is deleted');
 
+# A type that no index takes, and that compresses badly.
+$spool = new_spool();
+my $long = join '', map { chr 97 + rand 26 } 1 .. 6000;
+cgi(spool => $spool, body => $_)->{status} == 200 or die 'not delivered'
+	for event(), event(type => $long), event();
+is(load_wait(load_start($spool, '-1')), 0, 'a long type');
+is(sql('select type from webhook where length(type) > 100'),
+	substr($long, 0, 200), 'is cut');
+is(sql("select count(*) from webhook where event ->> 'type' = '$long'"), 1,
+	'but in the event');
+
 # No server: the files wait.
 $spool = new_spool();
 cgi(spool => $spool, body => event());
