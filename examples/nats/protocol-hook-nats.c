@@ -41,6 +41,7 @@
 #define BODY_MAX	(64 << 20)	/* what a NATS server can take at all */
 #define PREFIX_MAX	128
 #define ACK_MS		5000	/* after which one is taken for lost */
+#define WRITE_MS	3000	/* after which a server is */
 #define RETRY_MS	1000
 #define GATHER_US	500
 #define BIN_MAX		128
@@ -52,7 +53,8 @@
 /* An error of JetStream's that no later try can mend. */
 #define JS_MESSAGE_EXCEEDS_MAXIMUM	10054
 
-enum kind { TAKEN, REFUSED, TOO_LARGE, NO_STREAM, CONNECTED, LOST, CLOSED };
+enum kind { TAKEN, REFUSED, TOO_LARGE, NO_STREAM, CONNECTED, LOST, CLOSED,
+	TROUBLE };
 
 /* What a callback tells the loop; smaller than PIPE_BUF, so whole. */
 struct note {
@@ -72,6 +74,7 @@ struct flight {
 	char name[NAME_MAX + 1];
 	int64_t again;		/* when to publish it again, ms */
 	bool refused;
+	bool taken;		/* by the stream, and can't be deleted yet */
 };
 
 struct forwarder {
@@ -81,7 +84,7 @@ struct forwarder {
 	natsConnection *nats;
 	natsSubscription *acks;
 	struct bin published, answers;	/* the second is libnats's thread's */
-	bool connected, stop, once, scan, missing;
+	bool connected, stop, once, scan, missing, left;
 	int64_t scanned, stopped, logged;
 	struct flight *flights;	/* that of number n is n % window */
 	uint64_t window, first, next, refused;
@@ -195,6 +198,16 @@ on_lost(natsConnection *nats, void *arg)
 }
 
 static void
+on_trouble(natsConnection *nats, natsSubscription *sub, natsStatus status,
+    void *arg)
+{
+	(void)nats;
+	(void)sub;
+	(void)status;
+	note(arg, 0, TROUBLE, 0);
+}
+
+static void
 on_closed(natsConnection *nats, void *arg)
 {
 	(void)nats;
@@ -294,24 +307,25 @@ watch(struct forwarder *f)
 static void
 set_aside(struct forwarder *f, const char *name, const char *why)
 {
-	int failed;
+	int failed = -1;
 
-	if (mkdirat(f->spool, "failed", 0770) == -1 && errno != EEXIST) {
-		warn("failed");
-		return;
-	}
-	failed = openat(f->spool, "failed", O_RDONLY | O_DIRECTORY |
-	    O_NOFOLLOW | O_CLOEXEC);
+	if (mkdirat(f->spool, "failed", 0770) == 0 || errno == EEXIST)
+		failed = openat(f->spool, "failed", O_RDONLY | O_DIRECTORY |
+		    O_NOFOLLOW | O_CLOEXEC);
 	if (failed == -1 ||
-	    renameat2(f->new, name, failed, name, RENAME_NOREPLACE) == -1)
+	    renameat2(f->new, name, failed, name, RENAME_NOREPLACE) == -1) {
 		warn("%s: %s, and can't be put into failed", name, why);
-	else
+		f->left = true;
+	} else
 		warnx("%s: %s: it is in failed/ now", name, why);
 	if (failed != -1)
 		close(failed);
 }
 
-/* The file's bytes into f->body: their number, or -1 with errno. */
+/*
+ * The file's bytes into f->body: their number, or -1 with errno; EFBIG, ELOOP
+ * and ENXIO if it is nothing that a receiver has put there.
+ */
 static ssize_t
 read_body(struct forwarder *f, const char *name)
 {
@@ -326,7 +340,7 @@ read_body(struct forwarder *f, const char *name)
 		return -1;
 	if (fstat(fd, &st) == -1)
 		goto done;
-	if (!S_ISREG(st.st_mode) || st.st_size > BODY_MAX) {
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > BODY_MAX) {
 		errno = EFBIG;
 		goto done;
 	}
@@ -409,14 +423,21 @@ publish_body(struct forwarder *f, uint64_t number, const char *name, int size)
 static void
 land(struct forwarder *f, struct flight *flight)
 {
-	f->refused -= flight->refused;
-	flight->refused = false;
-	flight->name[0] = '\0';
-	if (f->refused == 0)
+	if (flight->refused && --f->refused == 0)
 		f->logged = 0;
+	memset(flight, 0, sizeof(*flight));
 	while (f->first < f->next &&
 	    f->flights[f->first % f->window].name[0] == '\0')
 		f->first++;
+}
+
+/* Until it lands, nothing new is published. */
+static void
+hold(struct forwarder *f, struct flight *flight)
+{
+	f->refused += !flight->refused;
+	flight->refused = true;
+	flight->again = now_ms() + RETRY_MS;
 }
 
 static void
@@ -425,23 +446,55 @@ refuse(struct forwarder *f, struct flight *flight, const char *why, int code)
 	if (!flight->refused && may_log(f))
 		warnx("%s: %s (%d): waits in the spool", flight->name, why,
 		    code);
-	f->refused += !flight->refused;
-	flight->refused = true;
-	flight->again = now_ms() + RETRY_MS;
+	hold(f, flight);
+}
+
+static void
+take(struct forwarder *f, struct flight *flight)
+{
+	f->taken += !flight->taken;
+	flight->taken = true;
+	if (unlinkat(f->new, flight->name, 0) == 0 || errno == ENOENT) {
+		land(f, flight);
+		return;
+	}
+	if (!flight->refused && may_log(f))
+		warn("%s: is in the stream, but can't be deleted",
+		    flight->name);
+	f->left = true;
+	if (f->once)
+		land(f, flight);
+	else
+		hold(f, flight);
+}
+
+/* Why a file can't be read, and so was not published. */
+static void
+skip(struct forwarder *f, const char *name)
+{
+	if (errno == EFBIG || errno == ELOOP || errno == ENXIO)
+		set_aside(f, name, "no delivery");
+	else if (errno != ENOENT) {
+		f->left = true;
+		if (may_log(f))
+			warn("%s", name);
+	}
 }
 
 static void
 publish(struct forwarder *f, uint64_t number)
 {
 	struct flight *flight = &f->flights[number % f->window];
-	ssize_t size = read_body(f, flight->name);
 	natsStatus status;
+	ssize_t size;
 
+	if (flight->taken) {
+		take(f, flight);
+		return;
+	}
+	size = read_body(f, flight->name);
 	if (size == -1) {
-		if (errno == EFBIG)
-			set_aside(f, flight->name, "no delivery");
-		else if (errno != ENOENT && may_log(f))
-			warn("%s", flight->name);
+		skip(f, flight->name);
 		land(f, flight);
 		return;
 	}
@@ -461,14 +514,19 @@ publish(struct forwarder *f, uint64_t number)
 static void
 publish_due(struct forwarder *f)
 {
+	struct flight *flight;
 	int64_t now = now_ms();
 	uint64_t n;
 	char *name;
 
-	for (n = f->first; n < f->next; n++)
-		if (f->flights[n % f->window].name[0] != '\0' &&
-		    f->flights[n % f->window].again <= now)
-			publish(f, n);
+	for (n = f->first; n < f->next; n++) {
+		flight = &f->flights[n % f->window];
+		if (flight->name[0] == '\0' || flight->again > now)
+			continue;
+		if (flight->again != 0 && !flight->refused && may_log(f))
+			warnx("%s: no answer: published again", flight->name);
+		publish(f, n);
+	}
 	while (!f->stop && f->refused == 0 && f->queue_at < f->queue_len &&
 	    f->next - f->first < f->window) {
 		name = f->queue[f->queue_at++];
@@ -506,11 +564,7 @@ heed_ack(struct forwarder *f, const struct note *n)
 		return;
 	switch (n->kind) {
 	case TAKEN:
-		if (unlinkat(f->new, flight->name, 0) == -1 && errno != ENOENT)
-			warn("%s: is in the stream, but can't be deleted",
-			    flight->name);
-		f->taken++;
-		land(f, flight);
+		take(f, flight);
 		break;
 	case TOO_LARGE:
 		set_aside(f, flight->name, "too large for the stream");
@@ -524,17 +578,31 @@ heed_ack(struct forwarder *f, const struct note *n)
 	}
 }
 
+/* What the server says of no message in particular. */
+static void
+heed_trouble(struct forwarder *f)
+{
+	const char *why = "";
+
+	if (may_log(f)) {
+		natsConnection_GetLastError(f->nats, &why);
+		warnx("the server says: %s", why);
+	}
+}
+
 /* Whatever was under way may be lost: all of it is published again. */
 static void
 heed_connected(struct forwarder *f)
 {
-	char url[256] = "";
+	char url[256] = "", *at;
 
 	for (uint64_t n = f->first; n < f->next; n++)
 		f->flights[n % f->window].again = 0;
 	if (natsConnection_GetConnectedUrl(f->nats, url, sizeof(url)) ==
-	    NATS_OK)
-		warnx("connected to %s", url);
+	    NATS_OK) {
+		at = strrchr(url, '@');	/* after a password, maybe */
+		warnx("connected to %s", at == NULL ? url : at + 1);
+	}
 	f->connected = true;
 }
 
@@ -557,6 +625,9 @@ heed(struct forwarder *f)
 				break;
 			case CLOSED:
 				closed(f);
+			case TROUBLE:
+				heed_trouble(f);
+				break;
 			default:
 				heed_ack(f, &notes[i]);
 			}
@@ -613,11 +684,14 @@ options(struct forwarder *f, bool lasting)
 	must(natsOptions_SetMaxReconnect(o, -1), "libnats");
 	must(natsOptions_SetReconnectWait(o, 500), "libnats");
 	must(natsOptions_SetPingInterval(o, 5000), "libnats");
+	/* Else what does not read would hold us up, and no ping be sent. */
+	must(natsOptions_SetWriteDeadline(o, WRITE_MS), "libnats");
 	must(natsOptions_SetRetryOnFailedConnect(o, true, on_connected, f),
 	    "libnats");
 	must(natsOptions_SetDisconnectedCB(o, on_lost, f), "libnats");
 	must(natsOptions_SetReconnectedCB(o, on_connected, f), "libnats");
 	must(natsOptions_SetClosedCB(o, on_closed, f), "libnats");
+	must(natsOptions_SetErrorHandler(o, on_trouble, f), "libnats");
 	return o;
 }
 
@@ -838,5 +912,5 @@ main(int argc, char **argv)
 	}
 	warnx("%" PRIu64 " published", f.taken);
 	/* The kernel takes back the rest, whatever libnats's threads do. */
-	_exit(0);
+	_exit(f.once && !f.stop && f.left);
 }

@@ -102,6 +102,8 @@ my ($server, $at) = serve('password', tls('')
 my %env = (NATS_URL => "tls://$at", %ca, NATS_USER => 'hook',
 	NATS_PASSWORD => $CANARY);
 let_in('TLS and a password', $spool, %env);
+let_in('the same in the URL', $spool, %ca,
+	NATS_URL => "tls://hook:$CANARY\@$at");
 kept_out('a wrong password', $spool, %env, NATS_PASSWORD => "no-$CANARY");
 kept_out('no password', $spool, NATS_URL => "tls://$at", %ca);
 kept_out('a server of somebody else', $spool, %env,
@@ -109,6 +111,14 @@ kept_out('a server of somebody else', $spool, %env,
 (my $number = $at) =~ s/localhost/127.0.0.1/;
 kept_out('a server with another name', $spool, %env,
 	NATS_URL => "tls://$number");
+server_kill($server, 'KILL');
+
+# Let in, and not allowed to publish.
+($server, $at) = serve('denied', "authorization { users = [ { user: hook, "
+	. "password: $CANARY, permissions: { publish: { deny: \"x.>\" } } } ] }\n");
+ok(says(qr/the server says: .*Permissions Violation/, $spool, NATS_URL =>
+	"nats://$at", NATS_USER => 'hook', NATS_PASSWORD => $CANARY),
+	'not allowed to publish: the log says so');
 server_kill($server, 'KILL');
 
 # A token, in place of a name.

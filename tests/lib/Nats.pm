@@ -184,15 +184,18 @@ sub leader {
 }
 
 # All messages of a stream, in order: [ { headers, data } ].  Each is asked for
-# by its number, some hundred at a time.
+# by its number, many at a time but no more than some megabytes.
 sub stream_messages {
 	my ($cluster, $name) = @_;
 	my $info = api($cluster, "STREAM.INFO.$name") // die 'no stream';
-	my ($next, $last) = @{ $info->{state} }{qw(first_seq last_seq)};
+	my ($next, $last, $bytes, $n) = @{ $info->{state} }{qw(first_seq
+		last_seq bytes messages)};
+	my $most = int 4e6 * ($n || 1) / ($bytes || 1);
+	$most = 500 if $most > 500;
 	my ($tries, @messages) = (0);
 	while ($next <= $last) {
 		my $nats = nats($cluster) // die 'no server';
-		my $end = $next + 499 < $last ? $next + 499 : $last;
+		my $end = $next + $most < $last ? $next + $most : $last;
 		request($nats, "\$JS.API.STREAM.MSG.GET.$name", qq({"seq":$_}))
 			for $next .. $end;
 		my ($away, @part) = (0);
