@@ -5,9 +5,9 @@
  *
  * Replicas may differ, and which one a consumer reads the servers decide: we ask
  * again until each was read.  The archive is listed before the stream is read,
- * so what is published meanwhile is found there.  A delivery that still waits is a second link of
- * its file in the archive, and so is not missing.  Nothing is printed before
- * all was read.
+ * so what is published meanwhile is found there.  A delivery that still waits
+ * is a second link of its file in the archive, and so is not missing.  Nothing
+ * is printed before all was read, twice if something was missing.
  */
 #include <sys/stat.h>
 
@@ -31,6 +31,7 @@
 #define ANSWER_MS	10000
 #define REPLICAS_MAX	8
 #define TRIES_MAX	100
+#define LATE_S		2	/* a replica may still be copying */
 #define HEX_SIZE	BASE16_ENCODE_LENGTH(SHA256_DIGEST_SIZE)
 
 struct archived {
@@ -246,6 +247,30 @@ read_stream(struct list *l, struct stream *st, jsCtx *js)
 		    st->nread, st->all);
 }
 
+static bool
+lacks(const struct stream *st, const struct archived *a)
+{
+	return a->replicas < st->nread && a->arrived >= st->since;
+}
+
+static bool
+lacks_any(const struct stream *st, const struct list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (lacks(st, &l->items[i]))
+			return true;
+	return false;
+}
+
+static void
+forget(struct stream *st, struct list *l)
+{
+	while (st->nread > 0)
+		free(st->servers[--st->nread]);
+	for (size_t i = 0; i < l->n; i++)
+		l->items[i].replicas = l->items[i].last = 0;
+}
+
 void
 missing_print(natsConnection *nats, int spool, const char *prefix)
 {
@@ -260,17 +285,20 @@ missing_print(natsConnection *nats, int spool, const char *prefix)
 	must(natsConnection_JetStream(&js, nats, &o), "JetStream");
 	list_archive(&l, spool);
 	read_stream(&l, &st, js);
+	if (lacks_any(&st, &l)) {
+		sleep(LATE_S);
+		forget(&st, &l);
+		read_stream(&l, &st, js);
+	}
 	for (size_t i = 0; i < l.n; i++)
-		if (l.items[i].replicas < st.nread &&
-		    l.items[i].arrived >= st.since) {
+		if (lacks(&st, &l.items[i])) {
 			base16_encode_update(hex, SHA256_DIGEST_SIZE,
 			    l.items[i].digest);
 			puts(hex);
 		}
 	if (fflush(stdout) == EOF)
 		err(1, "standard output");
-	while (st.nread > 0)
-		free(st.servers[--st.nread]);
+	forget(&st, &l);
 	free(st.name);
 	free(l.items);
 	jsCtx_Destroy(js);

@@ -684,6 +684,7 @@ options(struct forwarder *f, bool lasting)
 	must(natsOptions_SetMaxReconnect(o, -1), "libnats");
 	must(natsOptions_SetReconnectWait(o, 500), "libnats");
 	must(natsOptions_SetPingInterval(o, 5000), "libnats");
+	must(natsOptions_SetMaxPingsOut(o, 1), "libnats");
 	/* Else what does not read would hold us up, and no ping be sent. */
 	must(natsOptions_SetWriteDeadline(o, WRITE_MS), "libnats");
 	must(natsOptions_SetRetryOnFailedConnect(o, true, on_connected, f),
