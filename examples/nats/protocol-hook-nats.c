@@ -443,7 +443,7 @@ hold(struct forwarder *f, struct flight *flight)
 static void
 refuse(struct forwarder *f, struct flight *flight, const char *why, int code)
 {
-	if (!flight->refused && may_log(f))
+	if (may_log(f))
 		warnx("%s: %s (%d): waits in the spool", flight->name, why,
 		    code);
 	hold(f, flight);
@@ -458,7 +458,7 @@ take(struct forwarder *f, struct flight *flight)
 		land(f, flight);
 		return;
 	}
-	if (!flight->refused && may_log(f))
+	if (may_log(f))
 		warn("%s: is in the stream, but can't be deleted",
 		    flight->name);
 	f->left = true;

@@ -212,13 +212,7 @@ is(sql('select count(*) from webhook where digest <> sha256(body)'), 0,
 
 # How fast, for the record.
 $spool = new_spool();
-mkdir "$spool/new" or die $!;
-for (1 .. 5000) {
-	my $name = sprintf '20261124T105724.%06dZ.message.created.x%d.json', $_, $_;
-	open my $file, '>', "$spool/new/$name" or die $!;
-	print {$file} event(pad => 400);
-	close $file;
-}
+fill_spool($spool, map { event(pad => 400) } 1 .. 5000);
 my $began = time;
 load_wait(load_start($spool, '-1'));
 diag sprintf 'load: %.0f deliveries a second, batches of 500',

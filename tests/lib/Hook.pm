@@ -15,8 +15,8 @@ use POSIX qw(:sys_wait_h);
 use Socket qw(SOCK_STREAM SOMAXCONN);
 use Time::HiRes qw(time);
 
-our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool slurp
-	files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
+our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool
+	fill_spool slurp files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
 	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other
 	left_out no_strace);
 
@@ -53,6 +53,19 @@ sub new_spool {
 	my $dir = scratch() . '/spool';
 	mkdir $dir, 0750 or die $!;
 	return $dir;
+}
+
+# Puts BODIES into new/, as a receiver would have, but all at once.
+sub fill_spool {
+	my ($spool, @bodies) = @_;
+	mkdir "$spool/new" or die $!;
+	for (1 .. @bodies) {
+		open my $file, '>', sprintf '%s/new/20261124T105724.%06dZ.'
+			. 'message.created.x%d.json', $spool, $_, $_ or die $!;
+		print {$file} $bodies[$_ - 1];
+		close $file or die $!;
+	}
+	return;
 }
 
 # Names below a directory of the spool, without those that begin with a dot.
