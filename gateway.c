@@ -31,6 +31,8 @@
 #define GATHER_MAX	5000	/* microseconds that a group waits for more */
 #define TIDY_EACH	2	/* expired files removed for each new one */
 #define TIDY_CGI	8	/* ... and in each group */
+#define PARKED_MAX	64	/* requests that wait for another process */
+#define PARKED_LOOK	5000	/* microseconds between looks at them */
 
 struct receiver {
 	struct config *cfg;
@@ -38,6 +40,8 @@ struct receiver {
 	const char *fault;	/* why every request gets 500, or NULL */
 	int fault_errno;
 	bool confined;		/* as far as the system can */
+	bool may_wait;		/* nobody else is served meanwhile */
+	char jump_logged[DAY_SIZE];	/* when an implausible clock was logged */
 };
 
 extern char **environ;
@@ -177,12 +181,11 @@ take(struct receiver *rv, struct request *rq, const uint8_t *body)
 
 	rq->taken = true;
 	d->event = rq->has_event ? &rq->event : NULL;
-	spool_take(&rv->spool, d, body, rq->bytes, false);
-	if (d->state != SPOOL_BUSY)
+	spool_take(&rv->spool, d, body, rq->bytes, rv->may_wait);
+	if (d->state != SPOOL_COMMIT_FIRST)
 		return;
-	/* Nobody may wait for a lock while holding others. */
 	spool_commit(&rv->spool);
-	spool_take(&rv->spool, d, body, rq->bytes, true);
+	spool_take(&rv->spool, d, body, rq->bytes, false);
 }
 
 static void
@@ -236,11 +239,12 @@ judge_post(struct receiver *rv, struct request *rq, enum length kind)
 static void
 judge_readiness(struct receiver *rv, struct request *rq)
 {
+	const char *why;
+
 	if (rv->spool.low != NULL)
 		conclude(rq, OUTCOME_UNAVAILABLE, rv->spool.low, 0);
-	else if (spool_writable(&rv->spool) == -1)
-		conclude(rq, OUTCOME_UNAVAILABLE, "the spool can't be written",
-		    errno);
+	else if (spool_try_link(&rv->spool, &why) == -1)
+		conclude(rq, OUTCOME_UNAVAILABLE, why, errno);
 	else
 		conclude(rq, OUTCOME_READY, NULL, 0);
 }
@@ -283,6 +287,9 @@ settle(struct request *rq)
 	if (d->step != NULL) {
 		rq->reason = d->step;
 		rq->error = d->error;
+	} else if (d->state == SPOOL_BUSY) {
+		rq->reason = "lock";
+		rq->error = EAGAIN;
 	}
 	if (d->state == SPOOL_STORED || d->state == SPOOL_DUPLICATE)
 		rq->outcome = !rq->has_event ? OUTCOME_REJECTED :
@@ -409,6 +416,7 @@ gateway_cgi(struct config *cfg)
 	rq.read = cgi_read;
 	read_params(&rq, environ);
 	open_receiver(&rv, cfg);
+	rv.may_wait = true;
 	check(&rv);
 	if (rv.fault == NULL)
 		sandbox_enter(rv.spool.dir, cfg->spool, NULL);
@@ -426,7 +434,7 @@ gateway_cgi(struct config *cfg)
 	}
 	/* One write: some servers turn a cut answer into a 200. */
 	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
-	spool_tidy(&rv.spool, TIDY_CGI);
+	spool_tidy(&rv.spool, TIDY_CGI, true);
 	return status == 0 ? 0 : 1;
 }
 
@@ -439,7 +447,26 @@ struct fcgi_request {
 	bool keep;
 };
 
-static struct fcgi_request group[GROUP_MAX];
+/*
+ * The requests of a group, and those that wait for another process.  A request
+ * must stay where it is in memory, as libfcgi points into it, so pointers change
+ * places: those after the first nparked are to spare.
+ */
+static struct fcgi_request requests[GROUP_MAX + PARKED_MAX];
+static struct fcgi_request *group[GROUP_MAX], *parked[PARKED_MAX];
+static size_t nparked;
+
+static void
+init_requests(void)
+{
+	size_t i;
+
+	for (i = 0; i < GROUP_MAX; i++)
+		group[i] = &requests[i];
+	for (i = 0; i < PARKED_MAX; i++)
+		parked[i] = &requests[GROUP_MAX + i];
+}
+
 static volatile sig_atomic_t stop, reload;
 static int wake[2];
 
@@ -558,6 +585,21 @@ finish(struct fcgi_request *r, bool log_to_server)
 	connection_done(r->c, r->keep && r->c->fd != -1);
 }
 
+/* Once a day, if the clock is far past the last delivery. */
+static void
+note_clock(struct receiver *rv)
+{
+	char why[128];
+
+	if (rv->fault != NULL || !spool_clock_jumped(&rv->spool) ||
+	    strcmp(rv->jump_logged, rv->spool.today) == 0)
+		return;
+	memcpy(rv->jump_logged, rv->spool.today, DAY_SIZE);
+	snprintf(why, sizeof(why), "the last delivery was archived on %s: is "
+	    "the clock right?  nothing expires today", rv->spool.newest);
+	note("expiry_held", why);
+}
+
 /*
  * Once the spool is open, nothing else can be reached.  A spool that was
  * replaced can't either then: the process ends, for a new one to open it.
@@ -568,8 +610,10 @@ check_confined(struct receiver *rv)
 	const char *why;
 
 	check(rv);
+	note_clock(rv);
 	if (rv->confined) {
-		if (rv->spool.dir == -1 && rv->fault_errno == EACCES)
+		if (rv->spool.dir == -1 && rv->fault_errno == EACCES &&
+		    spool_replaced(&rv->spool))
 			stop = 1;
 	} else if (rv->fault == NULL) {
 		why = sandbox_enter(rv->spool.dir, rv->cfg->spool,
@@ -589,8 +633,8 @@ gather(struct receiver *rv, size_t n)
 	while (n < GROUP_MAX && (c = connections_next()) != NULL) {
 		if (n == 0)
 			check_confined(rv);
-		if (begin(&group[n], c))
-			judge(rv, &group[n++].rq);
+		if (begin(group[n], c))
+			judge(rv, &group[n++]->rq);
 	}
 	return n;
 }
@@ -614,6 +658,49 @@ gather_group(struct receiver *rv, size_t crowd, int64_t took)
 	return n;
 }
 
+/* Has the request wait; false if too many wait already. */
+static bool
+park(struct fcgi_request **r)
+{
+	struct fcgi_request *spare;
+
+	if (nparked == PARKED_MAX)
+		return false;
+	spare = parked[nparked];
+	parked[nparked++] = *r;
+	*r = spare;
+	return true;
+}
+
+/*
+ * Looks at the requests whose bodies another process was storing.  They wait
+ * here, and not in the spool, so that they hold nobody up.
+ */
+static void
+retry_parked(struct receiver *rv, bool log_to_server)
+{
+	struct fcgi_request *r;
+	int64_t age;
+	size_t i = 0;
+
+	while (i < nparked) {
+		r = parked[i];
+		age = microseconds() - r->rq.began;
+		spool_retry(&rv->spool, &r->rq.delivery, stop ||
+		    age >= (int64_t)SPOOL_BUSY_SECONDS * 1000000);
+		if (r->rq.delivery.state == SPOOL_BUSY) {
+			i++;
+			continue;
+		}
+		settle(&r->rq);
+		finish(r, log_to_server);
+		parked[i] = parked[--nparked];
+		parked[nparked] = r;
+	}
+	if (!log_to_server)
+		flush_log();
+}
+
 /* Gather, commit, answer. */
 static void
 serve_group(struct receiver *rv, bool log_to_server)
@@ -629,13 +716,17 @@ serve_group(struct receiver *rv, bool log_to_server)
 	took = microseconds() - since;
 	crowd = n > 0 ? n + connections_wait(0) : 0;
 	for (i = 0; i < n; i++) {
-		settle(&group[i].rq);
-		finish(&group[i], log_to_server);
+		if (group[i]->rq.taken &&
+		    group[i]->rq.delivery.state == SPOOL_BUSY &&
+		    park(&group[i]))
+			continue;
+		settle(&group[i]->rq);
+		finish(group[i], log_to_server);
 	}
 	if (!log_to_server)
 		flush_log();
 	if (n > 0)
-		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
+		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI, false);
 }
 
 /*
@@ -665,10 +756,12 @@ gateway_fastcgi(struct config *cfg, int listener)
 	keep_memory();
 	open_receiver(&rv, cfg);
 	check_confined(&rv);	/* and make what the spool lacks */
+	init_requests();
 	while (!stop || connections_busy()) {
-		connections_wait(-1);
+		connections_wait(nparked > 0 ? PARKED_LOOK : -1);
 		answer_signals(cfg);
 		serve_group(&rv, log_to_server);
+		retry_parked(&rv, log_to_server);
 		if (stop)
 			connections_stop();
 	}

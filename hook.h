@@ -177,12 +177,14 @@ void config_each(config_say *);
 			    2 * NAME_TEXT_MAX + sizeof("..json")
 #define SPOOL_FILES	5
 #define GROUP_MAX	64	/* deliveries that share their flushes */
+#define SPOOL_BUSY_SECONDS	10	/* to wait for another process */
 
 enum spool_state {
 	SPOOL_PENDING,		/* written, to be committed */
 	SPOOL_STORED,
 	SPOOL_DUPLICATE,
-	SPOOL_BUSY,		/* an equal body is under way: try later */
+	SPOOL_COMMIT_FIRST,	/* the group is full, or has the same bytes */
+	SPOOL_BUSY,		/* another process is storing the same bytes */
 	SPOOL_FAILED		/* step and error say why */
 };
 
@@ -211,10 +213,15 @@ struct spool {
 	struct delivery *group[GROUP_MAX];	/* pending */
 	size_t n;
 	/* what archive/ holds: see spool.c */
-	char today[DAY_SIZE], yesterday[DAY_SIZE], oldest[DAY_SIZE];
+	char today[DAY_SIZE], yesterday[DAY_SIZE];
+	char oldest[DAY_SIZE];		/* that is kept */
+	char newest[DAY_SIZE];		/* the last one before today, or "" */
 	char expired[DAY_SIZE];		/* to be removed, or "" */
-	char stuck[DAY_SIZE];		/* the last that could not be, or "" */
-	char day[KEEP_DAYS_MAX + 2][DAY_SIZE];
+	DIR *tidied;			/* a day while it is emptied, or NULL */
+	char tidied_day[DAY_SIZE];	/* which */
+	size_t tidy_failed;		/* files in it that could not be removed */
+	char undeletable[DAY_SIZE];	/* the last that could not be, or "" */
+	char day[KEEP_DAYS_MAX + 4][DAY_SIZE];
 	size_t days;
 	time_t now, listed, changed;
 	struct {
@@ -229,26 +236,51 @@ void spool_init(struct spool *, const struct config *);
  * NULL, or why it is not usable.  To be called before each group.
  */
 const char *spool_check(struct spool *);
-/* Whether this user may write to it; 0, or -1 with errno. */
-int spool_writable(const struct spool *);
+/*
+ * Whether the path of the spool names another directory than the one that was
+ * opened first: a confined process can't reach that.
+ */
+bool spool_replaced(const struct spool *);
+/*
+ * Does what storing a delivery does, but for the flushes: makes a hidden file in
+ * archive/, links it into new/, and removes both.  0, or -1 with errno and what
+ * failed.
+ */
+int spool_try_link(struct spool *, const char **why);
+/*
+ * Whether the clock is so far past the last day of the archive that it may be
+ * wrong.  Nothing of that archive is removed before tomorrow.
+ */
+bool spool_clock_jumped(const struct spool *);
 /*
  * Writes BODY where no reader sees it and adds DELIVERY to the group, unless
  * the same bytes were taken before: state is anything but SPOOL_STORED then.
- * WAIT some seconds for a process that has an equal body under way.
+ * WAIT up to 10 s for a process that is storing the same bytes; without it the
+ * state is SPOOL_BUSY then.
  */
 void spool_take(struct spool *, struct delivery *, const uint8_t *body,
     size_t len, bool wait);
+/*
+ * Looks again at a delivery that was SPOOL_BUSY because another process was
+ * storing the same bytes: it is SPOOL_DUPLICATE if that one has stored them,
+ * SPOOL_FAILED if not, and still SPOOL_BUSY while that one is at it, unless this
+ * is the LAST time.  Must not be called while a group is pending.
+ */
+void spool_retry(struct spool *, struct delivery *, bool last);
 /* Makes the group durable, then visible; sets each delivery's state. */
 void spool_commit(struct spool *);
-/* Removes up to N expired files from the archive. */
-void spool_tidy(struct spool *, size_t n);
+/*
+ * Removes up to FILES expired files from the archive; that many on average if
+ * this process calls it only ONCE.
+ */
+void spool_tidy(struct spool *, size_t files, bool once);
 /*
  * Links an archived DELIVERY (event, day and hex are set) into new/ as a fresh
  * arrival, which is durable after spool_flush().  0, or -1 with errno.
  */
 int spool_replay(struct spool *, struct delivery *);
 int spool_flush(struct spool *);
-/* Whether NAME has the form of a day of the archive. */
+/* Whether NAME is a day, YYYY-MM-DD, from 1970 to 9999. */
 bool spool_is_day(const char *name);
 
 /* A file name in new/ that was taken apart; it points into the name. */

@@ -34,11 +34,13 @@
 
 #include "hook.h"
 
-#define LOCK_WAIT_MS	10000
 #define LOCK_POLL_MS	2
 #define NAME_TRIES	1000
 #define STAGED_SIZE	(DAY_SIZE + 1 + DIGEST_HEX + 1)
 #define LEFTOVER_SECONDS	3600
+#define TIDY_FAILED_MAX	64	/* files that stay, before the day is left */
+#define TIDY_LARGE	(256 * 1024)	/* bytes of a directory that is large */
+#define TIDY_SHARE_MAX	64
 #define FLUSHERS	8	/* threads that flush a group's files ... */
 #define FLUSH_AT_ONCE	4	/* ... of at least so many */
 #define QUICK_US	50	/* a flush that needs no thread ... */
@@ -93,6 +95,15 @@ close_fd(int *fd)
 }
 
 static void
+tidy_close(struct spool *sp)
+{
+	if (sp->tidied != NULL)
+		closedir(sp->tidied);
+	sp->tidied = NULL;
+	sp->tidy_failed = 0;
+}
+
+static void
 spool_close(struct spool *sp)
 {
 	close_fd(&sp->dir);
@@ -100,6 +111,7 @@ spool_close(struct spool *sp)
 	close_fd(&sp->archive);
 	close_fd(&sp->rejected);
 	close_fd(&sp->lock);
+	tidy_close(sp);
 	sp->listed = 0;
 }
 
@@ -108,6 +120,27 @@ enum { DIR_FILE, NEW_FILE, REJECTED_FILE, LOCK_FILE, ARCHIVE_FILE };
 
 static const char *const names[SPOOL_FILES] = { NULL, "new", "rejected",
     "lock", "archive" };
+
+/* Why one of them can't be used, if more is known than an errno tells. */
+static const char *const writable_by_others[SPOOL_FILES] = {
+	"others may write to the spool directory",
+	"others may write to new/ in the spool",
+	"others may write to rejected/ in the spool",
+	"others may write to lock in the spool",
+	"others may write to archive/ in the spool"
+};
+static const char *const other_mount[SPOOL_FILES] = {
+	[NEW_FILE] = "new/ in the spool is a mount of its own",
+	[REJECTED_FILE] = "rejected/ in the spool is a mount of its own",
+	[ARCHIVE_FILE] = "archive/ in the spool is a mount of its own"
+};
+static const char *const unusable[SPOOL_FILES] = {
+	"the spool directory can't be opened",
+	"new/ in the spool is not usable",
+	"rejected/ in the spool is not usable",
+	"lock in the spool is not usable",
+	"archive/ in the spool is not usable"
+};
 
 /* Notes which file FD is of; -1 if it could not be opened. */
 static int
@@ -120,8 +153,84 @@ remember(struct spool *sp, size_t i, int fd, struct stat *st)
 	return 0;
 }
 
-/* Opens, and makes if need be, one of the spool's directories. */
-static int
+/*
+ * The identity of the mount that FD is on, or 0 where the system does not tell.
+ * A bind mount has the st_dev of the file system that it shows, but link(2)
+ * fails between mounts.
+ */
+static uint64_t
+mount_id(int fd)
+{
+#if defined(__linux__) && defined(STATX_MNT_ID)
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0 &&
+	    (stx.stx_mask & STATX_MNT_ID) != 0)
+		return stx.stx_mnt_id;
+#endif
+	(void)fd;
+	return 0;
+}
+
+/* What may be in a directory that is about to become a spool. */
+static bool
+is_spool_name(const char *name)
+{
+	static const char *const known[] = { ".", "..", "new", "archive",
+	    "rejected", "lock", "work", "failed", "lost+found", ".snapshot",
+	    ".zfs" };
+	size_t i;
+
+	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(name, known[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool
+has_file(const struct spool *sp, size_t i, mode_t type)
+{
+	struct stat st;
+
+	return fstatat(sp->dir, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (st.st_mode & S_IFMT) == type;
+}
+
+/*
+ * Whether directories that are missing may be made: in a spool, or where there
+ * is nothing else.  PROTOCOL_HOOK_SPOOL=/etc must not become a spool.  If not,
+ * errno says why.
+ */
+static bool
+may_become_spool(const struct spool *sp)
+{
+	struct dirent *e;
+	DIR *d;
+	int fd;
+
+	if (has_file(sp, LOCK_FILE, S_IFREG) &&
+	    (has_file(sp, NEW_FILE, S_IFDIR) ||
+	    has_file(sp, ARCHIVE_FILE, S_IFDIR)))
+		return true;
+	fd = openat(sp->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1 || (d = fdopendir(fd)) == NULL) {
+		close_fd(&fd);
+		return false;
+	}
+	while (errno = 0, (e = readdir(d)) != NULL)
+		if (!is_spool_name(e->d_name))
+			break;
+	fd = errno;
+	closedir(d);
+	errno = e != NULL ? ENOTEMPTY : fd;
+	return errno == 0;
+}
+
+/*
+ * Opens one of the spool's directories, and makes it if it is missing.  NULL,
+ * or why it can't be used; errno is 0 if that says all.
+ */
+static const char *
 open_sub(struct spool *sp, int *fd, size_t i, bool *made)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -129,23 +238,25 @@ open_sub(struct spool *sp, int *fd, size_t i, bool *made)
 
 	*fd = openat(sp->dir, names[i], flags);
 	if (*fd == -1 && errno == ENOENT) {
+		if (!may_become_spool(sp))
+			return errno != ENOTEMPTY ? unusable[DIR_FILE] :
+			    "the directory has other things in it, and is "
+			    "not a spool";
 		if (mkdirat(sp->dir, names[i], 0770) == 0)
 			*made = true;
 		else if (errno != EEXIST)
-			return -1;
+			return unusable[i];
 		*fd = openat(sp->dir, names[i], flags);
 	}
 	if (remember(sp, i, *fd, &st) == -1)
-		return -1;
-	if (st.st_dev != sp->file[DIR_FILE].dev) {
+		return unusable[i];
+	if (st.st_dev != sp->file[DIR_FILE].dev ||
+	    mount_id(*fd) != mount_id(sp->dir)) {
 		errno = EXDEV;
-		return -1;
+		return other_mount[i];
 	}
-	if (st.st_mode & S_IWOTH) {
-		errno = EPERM;
-		return -1;
-	}
-	return 0;
+	errno = 0;
+	return st.st_mode & S_IWOTH ? writable_by_others[i] : NULL;
 }
 
 /* Whether syncfs(2) reports what could not be written: since Linux 5.8. */
@@ -164,25 +275,25 @@ syncfs_tells(void)
 #endif
 }
 
+/* NULL, or why the spool can't be used; errno is 0 if that says all. */
 static const char *
 open_all(struct spool *sp)
 {
 	struct stat st, parent;
 	bool made = false;
+	const char *why;
 
 	sp->dir = open(sp->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (remember(sp, DIR_FILE, sp->dir, &st) == -1)
-		return "the spool directory can't be opened";
+		return unusable[DIR_FILE];
 	if (st.st_mode & S_IWOTH) {
 		errno = 0;
-		return "others may write to the spool directory";
+		return writable_by_others[DIR_FILE];
 	}
-	if (open_sub(sp, &sp->new, NEW_FILE, &made) == -1)
-		return "new/ in the spool is not usable";
-	if (open_sub(sp, &sp->archive, ARCHIVE_FILE, &made) == -1)
-		return "archive/ in the spool is not usable";
-	if (open_sub(sp, &sp->rejected, REJECTED_FILE, &made) == -1)
-		return "rejected/ in the spool is not usable";
+	if ((why = open_sub(sp, &sp->new, NEW_FILE, &made)) != NULL ||
+	    (why = open_sub(sp, &sp->archive, ARCHIVE_FILE, &made)) != NULL ||
+	    (why = open_sub(sp, &sp->rejected, REJECTED_FILE, &made)) != NULL)
+		return why;
 	/* A new directory must not be lost with what is in it. */
 	if (made && flush_dir(sp->dir) == -1)
 		return "the spool directory can't be flushed";
@@ -190,7 +301,11 @@ open_all(struct spool *sp)
 	sp->lock = openat(sp->dir, names[LOCK_FILE],
 	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0620);
 	if (remember(sp, LOCK_FILE, sp->lock, &st) == -1)
-		return "lock in the spool is not usable";
+		return unusable[LOCK_FILE];
+	if (st.st_mode & S_IWOTH) {
+		errno = 0;
+		return writable_by_others[LOCK_FILE];
+	}
 	sp->own_fs = syncfs_tells() && fstatat(sp->dir, "..", &parent, 0) == 0 &&
 	    parent.st_dev != sp->file[DIR_FILE].dev;
 	return NULL;
@@ -216,26 +331,54 @@ day_name(char day[DAY_SIZE], time_t t)
 bool
 spool_is_day(const char *s)
 {
-	return strlen(s) == DAY_SIZE - 1 &&
-	    strspn(s, "0123456789-") == DAY_SIZE - 1;
+	static const char form[] = "0000-00-00";
+	char day[DAY_SIZE];
+	struct tm tm = { 0 };
+	size_t i;
+
+	for (i = 0; i < DAY_SIZE - 1; i++)
+		if (form[i] == '0' ? s[i] < '0' || s[i] > '9' : s[i] != form[i])
+			return false;
+	if (s[i] != '\0' || sscanf(s, "%4d-%2d-%2d", &tm.tm_year, &tm.tm_mon,
+	    &tm.tm_mday) != 3)
+		return false;
+	/* There is no 30 February: the name must be that of its own day. */
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	day_name(day, timegm(&tm));
+	return strcmp(day, s) == 0;
 }
 
-/* Such names compare as dates do.  Today's is looked at whether it is or not. */
+/* Day names sort as dates do. */
+static void
+note_newest_before_today(struct spool *sp, const char *name)
+{
+	if (strcmp(name, sp->today) < 0 && strcmp(name, sp->newest) > 0)
+		memcpy(sp->newest, name, DAY_SIZE);
+}
+
+/*
+ * Adds a day to those that are searched for repeats, or notes it as the one to
+ * be removed next.  Today and yesterday are always searched, so they are in the
+ * list already, whether or not their directories exist: another process may
+ * make them after we have looked.
+ */
 static void
 list_day(struct spool *sp, const char *name)
 {
-	if (strcmp(name, sp->today) == 0)
+	if (strcmp(name, sp->today) == 0 || strcmp(name, sp->yesterday) == 0)
 		return;
-	if (strcmp(name, sp->oldest) < 0 && strcmp(name, sp->yesterday) < 0) {
-		if (strcmp(name, sp->stuck) > 0 && (sp->expired[0] == '\0' ||
+	if (strcmp(name, sp->oldest) < 0) {
+		if (strcmp(name, sp->undeletable) > 0 && (sp->expired[0] == '\0' ||
 		    strcmp(name, sp->expired) < 0))
 			memcpy(sp->expired, name, DAY_SIZE);
 	} else if (sp->days < sizeof(sp->day) / sizeof(sp->day[0]))
 		memcpy(sp->day[sp->days++], name, DAY_SIZE);
 }
 
+/* Calls EACH for every day in archive/; 0, or -1 with errno. */
 static int
-read_archive(struct spool *sp)
+read_archive(struct spool *sp, void (*each)(struct spool *, const char *))
 {
 	struct dirent *e;
 	DIR *d;
@@ -250,24 +393,53 @@ read_archive(struct spool *sp)
 	}
 	while (errno = 0, (e = readdir(d)) != NULL)
 		if (spool_is_day(e->d_name))
-			list_day(sp, e->d_name);
+			each(sp, e->d_name);
 	fd = errno;
 	closedir(d);
 	errno = fd;
 	return fd == 0 ? 0 : -1;
 }
 
-/* A list that could not be read whole is not trusted again. */
+/*
+ * Sets the oldest day that is kept.  It is counted from the newest day before
+ * today that something was archived on, not from today: a clock that jumps far
+ * ahead, and back again after a delivery, must not expire the whole archive.
+ * So a day goes when the clock was past its time on two different days.
+ */
+static int
+set_oldest(struct spool *sp)
+{
+	struct tm tm = { 0 };
+	time_t t;
+
+	sp->newest[0] = '\0';
+	if (read_archive(sp, note_newest_before_today) == -1)
+		return -1;
+	if (sp->newest[0] == '\0') {
+		memcpy(sp->oldest, sp->yesterday, DAY_SIZE);
+		return 0;
+	}
+	sscanf(sp->newest, "%4d-%2d-%2d", &tm.tm_year, &tm.tm_mon,
+	    &tm.tm_mday);
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	t = timegm(&tm);
+	day_name(sp->oldest, t - (time_t)sp->keep_days * SECONDS_A_DAY);
+	return 0;
+}
+
+/* Lists the archive again; 0, or -1 with errno and nothing is expired. */
 static int
 list_archive(struct spool *sp)
 {
-	sp->days = 1;
+	sp->days = 2;
 	memcpy(sp->day[0], sp->today, DAY_SIZE);
+	memcpy(sp->day[1], sp->yesterday, DAY_SIZE);
 	sp->expired[0] = '\0';
-	if (read_archive(sp) == 0)
+	if (set_oldest(sp) == 0 && read_archive(sp, list_day) == 0)
 		return 0;
 	sp->expired[0] = '\0';
-	sp->listed = 0;
+	sp->listed = 0;		/* an incomplete list is not used again */
 	return -1;
 }
 
@@ -285,9 +457,7 @@ refresh_days(struct spool *sp, time_t changed)
 		return 0;
 	day_name(sp->today, sp->now);
 	day_name(sp->yesterday, sp->now - SECONDS_A_DAY);
-	day_name(sp->oldest, sp->now -
-	    (time_t)sp->keep_days * SECONDS_A_DAY);
-	sp->stuck[0] = '\0';
+	sp->undeletable[0] = '\0';
 	sp->changed = changed;
 	sp->listed = sp->now;
 	return list_archive(sp);
@@ -296,8 +466,9 @@ refresh_days(struct spool *sp, time_t changed)
 /* Before a group */
 
 /*
- * Whether the paths still name what is open: somebody may have replaced the
- * spool, or mounted over it.  *CHANGED is when archive/ was last changed.
+ * Whether the paths still name what is open, and others still may not write to
+ * it: somebody may have replaced the spool, mounted over it, or changed modes.
+ * *CHANGED is when archive/ was last changed.
  */
 static bool
 unchanged(const struct spool *sp, time_t *changed)
@@ -311,7 +482,7 @@ unchanged(const struct spool *sp, time_t *changed)
 		if ((i == 0 ? stat(sp->path, &st) : fstatat(sp->dir, names[i],
 		    &st, AT_SYMLINK_NOFOLLOW)) == -1 ||
 		    st.st_dev != sp->file[i].dev ||
-		    st.st_ino != sp->file[i].ino)
+		    st.st_ino != sp->file[i].ino || (st.st_mode & S_IWOTH) != 0)
 			return false;
 	*changed = st.st_mtime;
 	return true;
@@ -354,19 +525,38 @@ spool_check(struct spool *sp)
 	return NULL;
 }
 
-int
-spool_writable(const struct spool *sp)
+bool
+spool_replaced(const struct spool *sp)
 {
-	const int fds[] = { sp->new, sp->archive, sp->rejected };
-	size_t i;
+	struct stat st;
 
-	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-		if (!dir_writable(fds[i]))
-			return -1;
-	return 0;
+	return stat(sp->path, &st) == 0 &&
+	    (st.st_dev != sp->file[DIR_FILE].dev ||
+	    st.st_ino != sp->file[DIR_FILE].ino);
+}
+
+bool
+spool_clock_jumped(const struct spool *sp)
+{
+	char oldest[DAY_SIZE];
+
+	day_name(oldest, sp->now - ((time_t)sp->keep_days + 1) * SECONDS_A_DAY);
+	return sp->archive != -1 && sp->newest[0] != '\0' &&
+	    strcmp(sp->newest, oldest) < 0;
 }
 
 /* Looking for a repeat */
+
+/* 1 if rejected/ has it, 0 if not, -1 on error. */
+static int
+rejected(const struct spool *sp, const struct delivery *d)
+{
+	struct stat st;
+
+	if (fstatat(sp->rejected, d->hex, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -1;
+}
 
 /* DAY/DIGEST, or the name it has before it is safe: DAY/.DIGEST */
 static void
@@ -407,35 +597,81 @@ archived(struct spool *sp, const struct delivery *d)
 	return 0;
 }
 
-/* Removes up to *N files of the expired day, and then it; -1: it stays. */
-static int
-tidy_day(struct spool *sp, size_t *n)
+/*
+ * In CGI, where each process would read the expired day from its beginning.  A
+ * directory that has had a million files stays as large when they are gone
+ * (ext4), and reading it takes longer than a delivery.  So only some processes
+ * go on with a large one, and do the others' share.
+ */
+static size_t
+tidy_share(DIR *day, size_t files)
 {
-	struct dirent *e;
-	DIR *d;
+	size_t share = 1;
+	struct stat st;
+
+	if (fstat(dirfd(day), &st) == 0)
+		share += (size_t)(st.st_size / TIDY_LARGE);
+	if (share > TIDY_SHARE_MAX)
+		share = TIDY_SHARE_MAX;
+	return microseconds() % (int64_t)share == 0 ? files * share : 0;
+}
+
+/* Opens the expired day, or goes on where the last call stopped reading it. */
+static int
+tidy_open(struct spool *sp)
+{
 	int fd;
 
+	if (sp->tidied != NULL && strcmp(sp->tidied_day, sp->expired) == 0)
+		return 0;
+	tidy_close(sp);
 	fd = openat(sp->archive, sp->expired,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1 || (d = fdopendir(fd)) == NULL) {
+	if (fd == -1 || (sp->tidied = fdopendir(fd)) == NULL) {
 		close_fd(&fd);
 		return -1;
 	}
-	for (; *n > 0 && (e = readdir(d)) != NULL; --*n)
-		unlinkat(fd, e->d_name, 0);
-	closedir(d);
-	/* Not empty yet: the next call goes on. */
-	return *n == 0 ? 0 : unlinkat(sp->archive, sp->expired, AT_REMOVEDIR);
+	memcpy(sp->tidied_day, sp->expired, DAY_SIZE);
+	return 0;
+}
+
+/*
+ * Removes up to *FILES files of the expired day, and then the day: 0, or -1 if
+ * something is left in it that can't be removed.
+ */
+static int
+tidy_day(struct spool *sp, size_t *files)
+{
+	struct dirent *e;
+
+	while (*files > 0 && sp->tidy_failed < TIDY_FAILED_MAX &&
+	    (e = readdir(sp->tidied)) != NULL) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		--*files;
+		if (unlinkat(dirfd(sp->tidied), e->d_name, 0) == -1) {
+			sp->tidy_failed++;
+			++*files;
+		}
+	}
+	if (*files == 0)
+		return 0;
+	tidy_close(sp);
+	return unlinkat(sp->archive, sp->expired, AT_REMOVEDIR);
 }
 
 void
-spool_tidy(struct spool *sp, size_t n)
+spool_tidy(struct spool *sp, size_t files, bool once)
 {
-	while (sp->archive != -1 && sp->expired[0] != '\0' &&
-	    tidy_day(sp, &n) == -1) {
-		/* Somebody else's, or has something else in it: the next. */
-		memcpy(sp->stuck, sp->expired, DAY_SIZE);
-		list_archive(sp);
+	if (sp->archive == -1 || sp->expired[0] == '\0')
+		return;
+	if (once && tidy_open(sp) == 0)
+		files = tidy_share(sp->tidied, files);
+	while (files > 0 && sp->expired[0] != '\0') {
+		if (tidy_open(sp) == -1 || tidy_day(sp, &files) == -1)
+			memcpy(sp->undeletable, sp->expired, DAY_SIZE);
+		if (sp->tidied == NULL)
+			list_archive(sp);
 	}
 }
 
@@ -470,7 +706,7 @@ lock(const struct spool *sp, const struct delivery *d, bool wait)
 	const struct timespec pause = { 0, LOCK_POLL_MS * 1000000L };
 	int left;
 
-	for (left = wait ? LOCK_WAIT_MS : 0;; left -= LOCK_POLL_MS) {
+	for (left = wait ? (SPOOL_BUSY_SECONDS * 1000) : 0;; left -= LOCK_POLL_MS) {
 		if (try_lock(sp, d) == 0)
 			return 0;
 		if (errno == EACCES)
@@ -550,6 +786,48 @@ stage(struct spool *sp, struct delivery *d)
 	return -1;
 }
 
+/* The file that spool_try_link() makes; sets its hidden name in new/, too. */
+static void
+name_try(const struct spool *sp, struct delivery *d, char path[STAGED_SIZE])
+{
+	snprintf(d->hex, sizeof(d->hex), "try-%ld", (long)getpid());
+	memcpy(d->day, sp->today, DAY_SIZE);
+	staged_name(path, d);
+	snprintf(d->name, sizeof(d->name), ".%s", d->hex);
+}
+
+int
+spool_try_link(struct spool *sp, const char **why)
+{
+	struct delivery d = { .fd = -1 };
+	char path[STAGED_SIZE];
+	int error;
+
+	name_try(sp, &d, path);
+	/* What a process with the same number may have left. */
+	unlinkat(sp->archive, path, 0);
+	unlinkat(sp->new, d.name, 0);
+	*why = "rejected/ in the spool can't be written";
+	if (!dir_writable(sp->rejected))
+		return -1;
+	*why = "a file in archive/ can't be made";
+	if (stage(sp, &d) == -1)
+		return -1;
+	close_fd(&d.fd);
+	*why = "a file in archive/ can't be linked into new/";
+	error = linkat(sp->archive, path, sp->new, d.name, 0) == 0 ? 0 : errno;
+	if (error == 0 && unlinkat(sp->new, d.name, 0) == -1) {
+		*why = "a file in new/ can't be removed";
+		error = errno;
+	}
+	if (unlinkat(sp->archive, path, 0) == -1 && error == 0) {
+		*why = "a file in archive/ can't be removed";
+		error = errno;
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
 static int
 close_checked(struct delivery *d)
 {
@@ -592,16 +870,22 @@ write_delivery(struct spool *sp, struct delivery *d, const uint8_t *body,
 		undo(sp, d);
 }
 
-/* What is behind the lock: a repeat, or a pending delivery, or a failure. */
+/* Midnight may have come since spool_check(), while a body came in. */
+static int
+refresh_after_midnight(struct spool *sp)
+{
+	return time(NULL) / SECONDS_A_DAY == sp->now / SECONDS_A_DAY ? 0 :
+	    refresh_days(sp, 0);
+}
+
+/* With the digest's lock: recognises a repeat, writes the body, or fails. */
 static void
 take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
     size_t len)
 {
 	int found = 0;
 
-	/* Midnight may have come since the check, while a body came in. */
-	if (time(NULL) / SECONDS_A_DAY != sp->now / SECONDS_A_DAY &&
-	    refresh_days(sp, 0) == -1)
+	if (refresh_after_midnight(sp) == -1)
 		fail(d, "list the archive");
 	else if (sp->keep_days > 0 && d->event != NULL &&
 	    (found = archived(sp, d)) == -1)
@@ -613,6 +897,40 @@ take_locked(struct spool *sp, struct delivery *d, const uint8_t *body,
 		fail(d, sp->low);
 	} else
 		write_delivery(sp, d, body, len);
+}
+
+/* Whether it was stored before; with the digest's lock. */
+static void
+find_stored(struct spool *sp, struct delivery *d)
+{
+	int found = 0;
+
+	if (refresh_after_midnight(sp) == -1)
+		fail(d, "list the archive");
+	else if (d->event == NULL)
+		found = rejected(sp, d);
+	else if (sp->keep_days > 0)
+		found = archived(sp, d);
+	if (found == -1)
+		fail(d, "look into the archive");
+	else if (found == 1)
+		d->state = SPOOL_DUPLICATE;
+}
+
+void
+spool_retry(struct spool *sp, struct delivery *d, bool last)
+{
+	if (lock(sp, d, false) == -1) {
+		if (errno != EAGAIN || last)
+			fail(d, "lock");
+		return;
+	}
+	find_stored(sp, d);
+	if (d->state == SPOOL_BUSY) {
+		errno = 0;
+		fail(d, "another process failed to store the same body");
+	}
+	unlock_all(sp);
 }
 
 void
@@ -628,7 +946,7 @@ spool_take(struct spool *sp, struct delivery *d, const uint8_t *body,
 	body_digest(d->digest, body, len);
 	hex_digest(d->hex, d->digest);
 	if (sp->n == GROUP_MAX || in_group(sp, d)) {
-		d->state = SPOOL_BUSY;
+		d->state = SPOOL_COMMIT_FIRST;
 		return;
 	}
 	if (lock(sp, d, wait) == -1) {

@@ -300,15 +300,19 @@ for my $ago (1, 6, 7) {
 		"a repeat after $ago days");
 	rmdir "$spool/archive/" . day(0);
 }
-rename "$spool/archive/" . day(7), "$spool/archive/" . day(8);
-is_answer(cgi(spool => $spool, body => $body), 200, 'stored', 'after 8 days');
+rename "$spool/archive/" . day(7), "$spool/archive/" . day(9);
+is_answer(cgi(spool => $spool, body => $body), 200, 'duplicate',
+	'after 9 days of which nothing is known but what the clock says');
+mkdir "$spool/archive/" . day(1);
+is_answer(cgi(spool => $spool, body => $body), 200, 'stored', 'after 9 days');
 mkdir "$spool/archive/" . day(9);
 for (1 .. 30) {
 	open my $fh, '>', "$spool/archive/" . day(9) . "/$_" or die $!;
 }
 cgi(spool => $spool, body => event()) for 1 .. 10;
-is_deeply([files($spool, 'archive')], [day(0)], 'old days go away');
-my @kept = ('lost+found', 'abcdefghij', day(-1));
+is_deeply([files($spool, 'archive')], [day(1), day(0)], 'old days go away');
+my @kept = ('lost+found', 'abcdefghij', '1764315600', '2026-02-30',
+	'0000-00-00', day(-1), day(1));
 mkdir "$spool/archive/$_" for @kept, day(9), day(10), day(11);
 open my $stray, '>', "$spool/archive/" . day(12) or die $!;
 mkdir "$spool/archive/" . day(11) . '/deep' or die $!;
@@ -337,10 +341,12 @@ $got = cgi(spool => $spool, body => $body);
 is_answer($got, 500, 'misconfigured', 'others may write');
 chmod 0750, $spool;
 cgi(spool => $spool);
-for my $sub (qw(new archive rejected)) {
+for my $sub (qw(new archive rejected lock)) {
 	chmod 0777, "$spool/$sub";
-	is_answer(cgi(spool => $spool, body => $body), 500, 'misconfigured',
-		"others may write to $sub");
+	$got = cgi(spool => $spool, body => $body);
+	is_answer($got, 500, 'misconfigured', "others may write to $sub");
+	like($got->{log}, qr{reason="others may write to $sub/? in the spool"$},
+		'the reason names it, and no errno');
 	chmod 0750, "$spool/$sub";
 }
 SKIP: {
@@ -351,7 +357,7 @@ SKIP: {
 	$got = cgi(spool => $spool, env => { REQUEST_METHOD => 'GET' },
 		under => [as_other()]);
 	is($got->{status}, 503, 'GET where new/ is read-only');
-	like($got->{log}, qr/the spool can't be written: Permission/, 'why');
+	like($got->{log}, qr/can't be linked into new\/: Permission/, 'why');
 }
 for my $sub (qw(new archive rejected lock)) {
 	$spool = new_spool();

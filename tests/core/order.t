@@ -42,8 +42,8 @@ sub traced {
 my $spool = new_spool();
 my ($got, @order) = traced(spool => $spool,
 	env => { REQUEST_METHOD => 'GET' });
-is_deeply(\@order, ['fsync other', 'log', 'answer'],
-	'CGI: the directories that it makes are flushed');
+is_deeply([grep { $_ !~ /^create|link/ } @order], ['fsync other', 'log',
+	'answer'], 'CGI: the directories that it makes are flushed');
 ($got, @order) = traced(spool => $spool, body => $EXAMPLE);
 is($got->{status}, 200, 'CGI: stored');
 is_deeply(\@order, ['create', 'write', 'fdatasync', 'link new', 'fsync new',

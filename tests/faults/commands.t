@@ -3,6 +3,7 @@
 # that says so, and never shown as done.
 use strict;
 use warnings;
+use POSIX qw(strftime);
 use Test::More;
 use Digest::SHA qw(sha256_hex);
 use POSIX ();
@@ -178,8 +179,8 @@ allocations('replay', sub { scalar files($spool) == 40 }, 'replay', '-a');
 }
 system 'chown', '-R', "$>", $spool;
 # More days than it has room for.
-mkdir sprintf '%s/archive/%04d-%02d-%02d', $spool, 1900 + $_ / 372, 1 + $_ / 31
-	% 12, 1 + $_ % 31 or die $! for 1 .. 7300;
+mkdir "$spool/archive/" . strftime('%Y-%m-%d', gmtime $_ * 86400) or die $!
+	for 1 .. 7300;
 ($status, $out) = run(\%in, 'status', '-j');
 my $days = () = $out =~ /":\{"deliveries":/g;
 is($days, 7300, 'status: a bounded number of days');

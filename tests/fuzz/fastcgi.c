@@ -99,6 +99,7 @@ open_door(void)
 	signal(SIGPIPE, SIG_IGN);
 	expect(FCGX_Init() == 0);
 	open_receiver(&receiver, &cfg);
+	init_requests();
 	receiver.confined = true;
 }
 

@@ -35,7 +35,7 @@ a_full_group_takes_no_more(void **state)
 	}
 	d[i].event = &event;
 	spool_take(&sp, &d[i], &i, 1, false);
-	assert_int_equal(SPOOL_BUSY, d[i].state);
+	assert_int_equal(SPOOL_COMMIT_FIRST, d[i].state);
 	spool_commit(&sp);
 	for (i = 0; i < GROUP_MAX; i++)
 		assert_int_equal(SPOOL_STORED, d[i].state);
