@@ -7,7 +7,7 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 # Completion, and, where they are named, the units of systemd and a CGI program.
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
-ZSHDIR ?= $(PREFIX)/share/zsh/vendor-completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 UNITDIR ?=
 CGIDIR ?=
 SPOOLDIR ?= /var/spool/protocol-hook
@@ -47,7 +47,8 @@ HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	$(STATIC:%=-DSTATIC) $(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
 # The folder is not part of what is built; PWD, as a link may lead here.
 export PWD := $(CURDIR)
-MAPPED := $(call has,-fdebug-prefix-map=$(CURDIR)=.)
+MAPPED := $(if $(call has,-fdebug-prefix-map=/x=.),\
+	-fdebug-prefix-map='$(CURDIR)=.')
 HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) $(MAPPED) -pthread
 # macOS's linker, for one, knows nothing of these.
 links = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c \
@@ -99,6 +100,10 @@ build/quick/protocol-hook: $(OBJECTS)
 # Makes calls fail, for the tests.
 build/shim.so: tests/faults/shim.c build/flags
 	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
+
+# Others of its user may look at the process: for tests without root.
+build/dumpable/protocol-hook: $(OBJECTS) tests/dumpable/dumpable.h
+	$(call other,sandbox.c,-include tests/dumpable/dumpable.h)
 
 # Without inotify.
 build/poll/protocol-hook: $(OBJECTS)
@@ -229,7 +234,8 @@ ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
 TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
-	build/poll/protocol-hook build/later/protocol-hook build/shim.so
+	build/dumpable/protocol-hook build/poll/protocol-hook \
+	build/later/protocol-hook build/shim.so
 
 run-coverage: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS); r=$$?; \
@@ -332,37 +338,42 @@ UNITS = $(notdir $(wildcard examples/systemd/protocol-hook*))
 CONFS = sysusers tmpfiles
 
 install: all $(COMPLETION)
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(BASHDIR) \
-	    $(DESTDIR)$(ZSHDIR)
-	install -m 755 protocol-hook $(DESTDIR)$(BINDIR)/protocol-hook
-	install -m 644 build/completion.bash $(DESTDIR)$(BASHDIR)/protocol-hook
-	install -m 644 build/completion.zsh $(DESTDIR)$(ZSHDIR)/_protocol-hook
-	for n in 1 5 8; do install -d $(DESTDIR)$(MANDIR)/man$$n && \
-	    install -m 644 man/*.$$n $(DESTDIR)$(MANDIR)/man$$n/ || exit 1; \
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(BASHDIR)" \
+	    "$(DESTDIR)$(ZSHDIR)"
+	install -m 755 protocol-hook "$(DESTDIR)$(BINDIR)/protocol-hook"
+	install -m 644 build/completion.bash \
+	    "$(DESTDIR)$(BASHDIR)/protocol-hook"
+	install -m 644 build/completion.zsh \
+	    "$(DESTDIR)$(ZSHDIR)/_protocol-hook"
+	for n in 1 5 8; do install -d "$(DESTDIR)$(MANDIR)/man$$n" && \
+	    install -m 644 man/*.$$n "$(DESTDIR)$(MANDIR)/man$$n/" || exit 1; \
 	done
-	if [ -n "$(CGIDIR)" ]; then install -d $(DESTDIR)$(CGIDIR) && \
-	    install -m 755 protocol-hook $(DESTDIR)$(CGIDIR)/; fi
-	if [ -n "$(UNITDIR)" ]; then install -d $(DESTDIR)$(UNITDIR) && \
+	if [ -n "$(CGIDIR)" ]; then install -d "$(DESTDIR)$(CGIDIR)" && \
+	    install -m 755 protocol-hook "$(DESTDIR)$(CGIDIR)/"; fi
+	if [ -n "$(UNITDIR)" ]; then install -d "$(DESTDIR)$(UNITDIR)" && \
 	    for f in $(UNITS); do sed 's,/usr/local/bin,$(BINDIR),' \
-	    examples/systemd/$$f > $(DESTDIR)$(UNITDIR)/$$f || exit 1; \
-	    done && chmod 644 $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) && \
-	    for d in $(CONFS); do install -d $(DESTDIR)$(PREFIX)/lib/$$d.d && \
+	    examples/systemd/$$f > "$(DESTDIR)$(UNITDIR)/$$f" && \
+	    chmod 644 "$(DESTDIR)$(UNITDIR)/$$f" || exit 1; done && \
+	    for d in $(CONFS); do \
+	    install -d "$(DESTDIR)$(PREFIX)/lib/$$d.d" && \
 	    install -m 644 examples/systemd/$$d.conf \
-	    $(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf || exit 1; \
+	    "$(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf" || exit 1; \
 	    done; fi
 
 # The spool and what is in it stay.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/protocol-hook \
-	    $(DESTDIR)$(BASHDIR)/protocol-hook \
-	    $(DESTDIR)$(ZSHDIR)/_protocol-hook
+	rm -f "$(DESTDIR)$(BINDIR)/protocol-hook" \
+	    "$(DESTDIR)$(BASHDIR)/protocol-hook" \
+	    "$(DESTDIR)$(ZSHDIR)/_protocol-hook"
 	cd man && for f in *.[158]; do \
-	    rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$$f; done
+	    rm -f "$(DESTDIR)$(MANDIR)/man$${f##*.}/$$f"; done
 	if [ -n "$(CGIDIR)" ]; then \
-	    rm -f $(DESTDIR)$(CGIDIR)/protocol-hook; fi
+	    rm -f "$(DESTDIR)$(CGIDIR)/protocol-hook"; fi
 	if [ -n "$(UNITDIR)" ]; then \
-	    rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
-	    $(CONFS:%=$(DESTDIR)$(PREFIX)/lib/%.d/protocol-hook.conf); fi
+	    for f in $(UNITS); do rm -f "$(DESTDIR)$(UNITDIR)/$$f"; done; \
+	    for d in $(CONFS); do \
+	    rm -f "$(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf"; \
+	    done; fi
 
 # The forwarder to a JetStream stream: needs libnats besides.
 NATS_LIBRARIES = libnats nettle json-c
