@@ -282,8 +282,9 @@ for my $fault ('', 'newfstatat:error=EIO') {
 for my $fault ('', 'getdents64:error=EIO:when=3') {
 	set_clock($MIDNIGHT - 1);
 	$spool = used_spool();
-	rename glob("$spool/archive/*"), "$spool/archive/" . day($MIDNIGHT - 1)
-		if $today ne day($MIDNIGHT - 1);
+	my ($now) = files($spool, 'archive');
+	rename "$spool/archive/$now", "$spool/archive/" . day($MIDNIGHT - 1)
+		or die $!;
 	pipe my $read, my $write or die $!;
 	unlink "$spool/lock";
 	my $run = cgi(spool => $spool, body => $body, stdin => $read, start => 1,
