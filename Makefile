@@ -63,8 +63,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all tested check-consume check-kafka \
-	check-nats check-postgresql check-asan check-port coverage \
+.PHONY: all have have-nats demo serve check check-all tested check-consume \
+	check-kafka check-nats check-postgresql check-asan check-port coverage \
 	servers-matrix torture torture-nats soak fuzz bench bench-cgi \
 	bench-instructions bench-scale nats lint run-lint-nats install \
 	uninstall clean dist check-release deb rpm
@@ -78,12 +78,16 @@ protocol-hook: $(OBJECTS)
 build/%.o: %.c hook.h Makefile build/flags
 	$(COMPILE) -c -o $@ $<
 
+# Before anything asks for flags: says what is missing, all at once.
+have:
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' sh scripts/have $(OLDEST)
+
+have-nats:
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' \
+	    sh scripts/have $(OLDEST) libnats
+
 # Changes when the flags do, so that other flags mean another build.
-build/flags: FORCE
-	@for l in $(OLDEST); do $(PKG_CONFIG) --exists "$$l" || { \
-	    echo "protocol-hook needs $$l; here is $$($(PKG_CONFIG) \
-	    --modversion "$${l%% *}" 2>/dev/null || echo none)" >&2; exit 1; \
-	    }; done
+build/flags: FORCE | have
 	@mkdir -p build
 	@echo '$(COMPILE) $(LINK)' | cmp -s - $@ || \
 	    echo '$(COMPILE) $(LINK)' > $@
@@ -379,7 +383,7 @@ uninstall:
 NATS_LIBRARIES = libnats nettle json-c
 NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
 
-nats: build/protocol-hook-nats
+nats: have-nats build/protocol-hook-nats
 
 NATS_SOURCES = $(wildcard examples/nats/*.c)
 
