@@ -406,8 +406,7 @@ dist: build/$(DIST).tar.gz
 
 build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	git -c tar.umask=0002 archive --format=tar --prefix=$(DIST)/ \
-	    -o build/$(DIST).tar HEAD
+	sh scripts/source $(DIST) > build/$(DIST).tar
 	gzip -9n < build/$(DIST).tar > $@
 
 # Before a tag is made, and for whoever has one: all places agree.
@@ -419,9 +418,12 @@ deb:
 	$(NEED) build deb
 	rm -rf build/deb
 	mkdir -p build/deb
-	git archive --prefix=$(DIST)/ HEAD ':!debian' | \
-	    gzip -9n > build/deb/protocol-hook_$(VERSION).orig.tar.gz
-	git archive --prefix=$(DIST)/ HEAD | tar -x -C build/deb
+	sh scripts/source $(DIST) --exclude=./debian > build/deb/orig.tar
+	gzip -9n < build/deb/orig.tar \
+	    > build/deb/protocol-hook_$(VERSION).orig.tar.gz
+	sh scripts/source $(DIST) > build/deb/all.tar
+	tar -xf build/deb/all.tar -C build/deb
+	rm build/deb/*.tar
 	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc
 	lintian --fail-on error,warning build/deb/*.changes
 	@ls build/deb/*.deb
