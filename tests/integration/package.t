@@ -9,9 +9,9 @@ use Debian;
 use Hook;
 use Links;
 
-plan skip_all => 'needs root' if $> != 0;
+skip_without('root') if $> != 0;
 for (qw(systemd-nspawn mmdebstrap dpkg-buildpackage lintian)) {
-	plan skip_all => "needs $_" if system("command -v $_ >/dev/null") != 0;
+	skip_without($_) if system("command -v $_ >/dev/null") != 0;
 }
 
 my @packages = qw(systemd-sysv nginx-light lighttpd curl openssl e2fsprogs
@@ -26,8 +26,7 @@ sub sh {
 }
 
 # It is the same for every run, and takes the longest.
-ok(debian_base($base, 'bookworm', @packages), 'a minimal Debian 12')
-	or BAIL_OUT('no Debian to try it in');
+debian_base($base, 'bookworm', @packages);
 
 delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);
 sh('DEB_BUILD_OPTIONS=nocheck make deb', 'make deb, with lintian')

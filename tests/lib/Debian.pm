@@ -4,8 +4,9 @@ use strict;
 use warnings;
 use Exporter qw(import);
 use Hook qw(slurp);
+use Test::More;
 
-our @EXPORT = qw(debian_base);
+our @EXPORT = qw(debian_base skip_without);
 
 # Of sources.list, in either format, or nothing.
 sub mirror {
@@ -18,25 +19,37 @@ sub mirror {
 	return;
 }
 
-# What apt there needs as well, to reach it.
+# What apt there needs as well, to reach it; it keeps these.
 sub proxies {
 	return map { "--aptopt='$_'" } grep { /^Acquire::.*Proxy/ }
 		split /\n/, qx(apt-config dump);
 }
 
+# Skips the whole test for want of WHAT; but nothing is skipped in CI.
+sub skip_without {
+	my ($what) = @_;
+	die "not without $what, and CI is set\n" if $ENV{CI};
+	plan(skip_all => "needs $what");
+}
+
 # A minimal SUITE with PACKAGES, in the archive TAR, which is made anew when it
-# is older than a week.  Whether it is there.
+# is older than a week.
 sub debian_base {
 	my ($tar, $suite, @packages) = @_;
-	return 1 if -e $tar && -M $tar < 7;
-	my $mirror = mirror() // return 0;
+	return if -e $tar && -M $tar < 7;
+	my $mirror = mirror() // skip_without("a mirror of Debian in apt's sources");
+	my $new = $tar =~ s/\.tar\z/.new.tar/r;
 	my $command = join ' ', 'mmdebstrap --quiet --variant=minbase',
-		'--include=' . join(',', @packages), proxies(), $suite,
-		"$tar.new", $mirror;
+		'--include=' . join(',', @packages), proxies(), $suite, $new,
+		$mirror;
 	my $said = qx($command 2>&1);
-	return rename "$tar.new", $tar if $? == 0;
-	print map { "# $_\n" } split /\n/, $said;
-	return 0;
+	if ($? != 0) {
+		unlink $new;
+		diag($said);
+		skip_without("a mirror of Debian that answers");
+	}
+	rename $new, $tar or die $!;
+	return;
 }
 
 1;
