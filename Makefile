@@ -398,7 +398,8 @@ build/nats-memory: tests/nats/memory.c build/flags
 clean:
 	rm -rf build protocol-hook
 
-# The same bytes for the same commit, wherever and whenever it is made.
+# The same bytes for the same commit, wherever and whenever it is made, also from
+# the archive itself.
 DIST = protocol-hook-$(VERSION)
 
 dist: build/$(DIST).tar.gz
@@ -406,7 +407,7 @@ dist: build/$(DIST).tar.gz
 
 build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	sh scripts/source $(DIST) > build/$(DIST).tar
+	perl scripts/source $(DIST) > build/$(DIST).tar
 	gzip -9n < build/$(DIST).tar > $@
 
 # Before a tag is made, and for whoever has one: all places agree.
@@ -418,10 +419,10 @@ deb:
 	$(NEED) build deb
 	rm -rf build/deb
 	mkdir -p build/deb
-	sh scripts/source $(DIST) --exclude=./debian > build/deb/orig.tar
+	perl scripts/source $(DIST) debian > build/deb/orig.tar
 	gzip -9n < build/deb/orig.tar \
 	    > build/deb/protocol-hook_$(VERSION).orig.tar.gz
-	sh scripts/source $(DIST) > build/deb/all.tar
+	perl scripts/source $(DIST) > build/deb/all.tar
 	tar -xf build/deb/all.tar -C build/deb
 	rm build/deb/*.tar
 	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc
