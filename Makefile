@@ -7,7 +7,7 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 # Completion, and, where they are named, the units of systemd and a CGI program.
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
-ZSHDIR ?= $(PREFIX)/share/zsh/vendor-completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 UNITDIR ?=
 CGIDIR ?=
 SPOOLDIR ?= /var/spool/protocol-hook
@@ -47,7 +47,8 @@ HOOK_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
 	$(STATIC:%=-DSTATIC) $(shell $(PKG_CONFIG) $(static) --cflags $(LIBRARIES))
 # The folder is not part of what is built; PWD, as a link may lead here.
 export PWD := $(CURDIR)
-MAPPED := $(call has,-fdebug-prefix-map=$(CURDIR)=.)
+MAPPED := $(if $(call has,-fdebug-prefix-map=/x=.),\
+	-fdebug-prefix-map='$(CURDIR)=.')
 HOOK_CFLAGS = -std=c11 $(WARNINGS) $(HARDEN) $(FORTIFY) $(MAPPED) -pthread
 # macOS's linker, for one, knows nothing of these.
 links = $(shell echo 'int main(void) { return 0; }' | $(CC) $(1) -x c \
@@ -62,8 +63,8 @@ LINK = $(CC) $(HOOK_CFLAGS) $(CFLAGS) $(HOOK_LDFLAGS) $(LDFLAGS)
 MAKEFLAGS += --no-print-directory
 NEED = sh scripts/need
 
-.PHONY: all demo serve check check-all tested check-consume check-kafka \
-	check-nats check-postgresql check-asan check-port coverage \
+.PHONY: all have have-nats demo serve check check-all tested check-consume \
+	check-kafka check-nats check-postgresql check-asan check-port coverage \
 	servers-matrix torture torture-nats soak fuzz bench bench-cgi \
 	bench-instructions bench-scale nats lint run-lint-nats install \
 	uninstall clean dist check-release deb rpm
@@ -77,12 +78,16 @@ protocol-hook: $(OBJECTS)
 build/%.o: %.c hook.h Makefile build/flags
 	$(COMPILE) -c -o $@ $<
 
+# Before anything asks for flags: says what is missing, all at once.
+have:
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' sh scripts/have $(OLDEST)
+
+have-nats:
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' \
+	    sh scripts/have $(OLDEST) libnats
+
 # Changes when the flags do, so that other flags mean another build.
-build/flags: FORCE
-	@for l in $(OLDEST); do $(PKG_CONFIG) --exists "$$l" || { \
-	    echo "protocol-hook needs $$l; here is $$($(PKG_CONFIG) \
-	    --modversion "$${l%% *}" 2>/dev/null || echo none)" >&2; exit 1; \
-	    }; done
+build/flags: FORCE | have
 	@mkdir -p build
 	@echo '$(COMPILE) $(LINK)' | cmp -s - $@ || \
 	    echo '$(COMPILE) $(LINK)' > $@
@@ -99,6 +104,10 @@ build/quick/protocol-hook: $(OBJECTS)
 # Makes calls fail, for the tests.
 build/shim.so: tests/faults/shim.c build/flags
 	$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared -o $@ $< -ldl
+
+# Others of its user may look at the process: for tests without root.
+build/dumpable/protocol-hook: $(OBJECTS) tests/dumpable/dumpable.h
+	$(call other,sandbox.c,-include tests/dumpable/dumpable.h)
 
 # Without inotify.
 build/poll/protocol-hook: $(OBJECTS)
@@ -229,7 +238,8 @@ ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 	tests/faults/*.t tests/integration/*.t))
 
 TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
-	build/poll/protocol-hook build/later/protocol-hook build/shim.so
+	build/dumpable/protocol-hook build/poll/protocol-hook \
+	build/later/protocol-hook build/shim.so
 
 run-coverage: $(TESTED)
 	prove -Itests/lib --timer $(PROVEFLAGS) $(COVERAGE_TESTS); r=$$?; \
@@ -332,43 +342,48 @@ UNITS = $(notdir $(wildcard examples/systemd/protocol-hook*))
 CONFS = sysusers tmpfiles
 
 install: all $(COMPLETION)
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(BASHDIR) \
-	    $(DESTDIR)$(ZSHDIR)
-	install -m 755 protocol-hook $(DESTDIR)$(BINDIR)/protocol-hook
-	install -m 644 build/completion.bash $(DESTDIR)$(BASHDIR)/protocol-hook
-	install -m 644 build/completion.zsh $(DESTDIR)$(ZSHDIR)/_protocol-hook
-	for n in 1 5 8; do install -d $(DESTDIR)$(MANDIR)/man$$n && \
-	    install -m 644 man/*.$$n $(DESTDIR)$(MANDIR)/man$$n/ || exit 1; \
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(BASHDIR)" \
+	    "$(DESTDIR)$(ZSHDIR)"
+	install -m 755 protocol-hook "$(DESTDIR)$(BINDIR)/protocol-hook"
+	install -m 644 build/completion.bash \
+	    "$(DESTDIR)$(BASHDIR)/protocol-hook"
+	install -m 644 build/completion.zsh \
+	    "$(DESTDIR)$(ZSHDIR)/_protocol-hook"
+	for n in 1 5 8; do install -d "$(DESTDIR)$(MANDIR)/man$$n" && \
+	    install -m 644 man/*.$$n "$(DESTDIR)$(MANDIR)/man$$n/" || exit 1; \
 	done
-	if [ -n "$(CGIDIR)" ]; then install -d $(DESTDIR)$(CGIDIR) && \
-	    install -m 755 protocol-hook $(DESTDIR)$(CGIDIR)/; fi
-	if [ -n "$(UNITDIR)" ]; then install -d $(DESTDIR)$(UNITDIR) && \
+	if [ -n "$(CGIDIR)" ]; then install -d "$(DESTDIR)$(CGIDIR)" && \
+	    install -m 755 protocol-hook "$(DESTDIR)$(CGIDIR)/"; fi
+	if [ -n "$(UNITDIR)" ]; then install -d "$(DESTDIR)$(UNITDIR)" && \
 	    for f in $(UNITS); do sed 's,/usr/local/bin,$(BINDIR),' \
-	    examples/systemd/$$f > $(DESTDIR)$(UNITDIR)/$$f || exit 1; \
-	    done && chmod 644 $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) && \
-	    for d in $(CONFS); do install -d $(DESTDIR)$(PREFIX)/lib/$$d.d && \
+	    examples/systemd/$$f > "$(DESTDIR)$(UNITDIR)/$$f" && \
+	    chmod 644 "$(DESTDIR)$(UNITDIR)/$$f" || exit 1; done && \
+	    for d in $(CONFS); do \
+	    install -d "$(DESTDIR)$(PREFIX)/lib/$$d.d" && \
 	    install -m 644 examples/systemd/$$d.conf \
-	    $(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf || exit 1; \
+	    "$(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf" || exit 1; \
 	    done; fi
 
 # The spool and what is in it stay.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/protocol-hook \
-	    $(DESTDIR)$(BASHDIR)/protocol-hook \
-	    $(DESTDIR)$(ZSHDIR)/_protocol-hook
+	rm -f "$(DESTDIR)$(BINDIR)/protocol-hook" \
+	    "$(DESTDIR)$(BASHDIR)/protocol-hook" \
+	    "$(DESTDIR)$(ZSHDIR)/_protocol-hook"
 	cd man && for f in *.[158]; do \
-	    rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$$f; done
+	    rm -f "$(DESTDIR)$(MANDIR)/man$${f##*.}/$$f"; done
 	if [ -n "$(CGIDIR)" ]; then \
-	    rm -f $(DESTDIR)$(CGIDIR)/protocol-hook; fi
+	    rm -f "$(DESTDIR)$(CGIDIR)/protocol-hook"; fi
 	if [ -n "$(UNITDIR)" ]; then \
-	    rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%) \
-	    $(CONFS:%=$(DESTDIR)$(PREFIX)/lib/%.d/protocol-hook.conf); fi
+	    for f in $(UNITS); do rm -f "$(DESTDIR)$(UNITDIR)/$$f"; done; \
+	    for d in $(CONFS); do \
+	    rm -f "$(DESTDIR)$(PREFIX)/lib/$$d.d/protocol-hook.conf"; \
+	    done; fi
 
 # The forwarder to a JetStream stream: needs libnats besides.
 NATS_LIBRARIES = libnats nettle json-c
 NATS_COMPILE = $(COMPILE) $$($(PKG_CONFIG) --cflags $(NATS_LIBRARIES))
 
-nats: build/protocol-hook-nats
+nats: have-nats build/protocol-hook-nats
 
 NATS_SOURCES = $(wildcard examples/nats/*.c)
 
@@ -383,7 +398,8 @@ build/nats-memory: tests/nats/memory.c build/flags
 clean:
 	rm -rf build protocol-hook
 
-# The same bytes for the same commit, wherever and whenever it is made.
+# The same bytes for the same commit, wherever and whenever it is made, also from
+# the archive itself.
 DIST = protocol-hook-$(VERSION)
 
 dist: build/$(DIST).tar.gz
@@ -391,8 +407,7 @@ dist: build/$(DIST).tar.gz
 
 build/$(DIST).tar.gz: FORCE
 	@mkdir -p build
-	git -c tar.umask=0002 archive --format=tar --prefix=$(DIST)/ \
-	    -o build/$(DIST).tar HEAD
+	perl scripts/source $(DIST) > build/$(DIST).tar
 	gzip -9n < build/$(DIST).tar > $@
 
 # Before a tag is made, and for whoever has one: all places agree.
@@ -404,9 +419,12 @@ deb:
 	$(NEED) build deb
 	rm -rf build/deb
 	mkdir -p build/deb
-	git archive --prefix=$(DIST)/ HEAD ':!debian' | \
-	    gzip -9n > build/deb/protocol-hook_$(VERSION).orig.tar.gz
-	git archive --prefix=$(DIST)/ HEAD | tar -x -C build/deb
+	perl scripts/source $(DIST) debian > build/deb/orig.tar
+	gzip -9n < build/deb/orig.tar \
+	    > build/deb/protocol-hook_$(VERSION).orig.tar.gz
+	perl scripts/source $(DIST) > build/deb/all.tar
+	tar -xf build/deb/all.tar -C build/deb
+	rm build/deb/*.tar
 	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc
 	lintian --fail-on error,warning build/deb/*.changes
 	@ls build/deb/*.deb

@@ -1,19 +1,23 @@
 #!/usr/bin/perl
 # Runs the unit tests in C, each of which prints TAP of its own; what one of
-# them skips is shown here, too.
+# them skips is shown here, too.  Their files go into the current directory.
 use strict;
 use warnings;
 use Test::More;
+use Hook;
 
 my @programs = grep { -x && !/\.real$/ } sort glob 'build/unit-*';
 plan skip_all => 'none was built: make check' if !@programs;
 $ENV{CMOCKA_MESSAGE_OUTPUT} = 'TAP';
+my $top = $ENV{PWD};
+chdir scratch() or die $!;
 for my $program (@programs) {
-	my $output = qx($program 2>&1);
+	my $output = qx("$top/$program" 2>&1);
 	ok($? == 0, $program) or diag($output);
 	my ($name) = $program =~ m{(unit-.*)};
 	for my $skipped ($output =~ /^(?:not )?ok \d+ # SKIP (\S+)/mg) {
 		SKIP: { skip "$name: $skipped", 1 }
 	}
 }
+chdir $top or die $!;
 done_testing();

@@ -132,7 +132,8 @@ SKIP: {
 	unlink map { "$spool/new/$_" } files($spool);
 	my $trace = do {
 		local %ENV = (PATH => $ENV{PATH}, %in);
-		qx(strace -qq -y -e trace=linkat,fsync $PROGRAM replay -a 2>&1);
+		my $program = traceable();
+		qx(strace -qq -y -e trace=linkat,fsync "$program" replay -a 2>&1);
 	};
 	my @calls = map { /^(linkat|fsync).* = 0$/ ? $1 : () }
 		split /\n/, $trace;

@@ -60,7 +60,7 @@ for (['$$', undef], ['$$', 'x'], ['$$', 0], ['$$', 1], ['x', 1], ['1', 1],
 
 # Completion knows what usage knows.
 for my $shell (qw(bash zsh)) {
-	my $text = qx(sh scripts/completion $shell $PROGRAM);
+	my $text = qx(sh scripts/completion $shell '$PROGRAM');
 	is($?, 0, "completion for $shell");
 	like($text, qr/\b$_\b/, "$shell: $_") for @commands;
 	like($text, qr/-j\b.*-p\b/s, "$shell: flags");

@@ -369,7 +369,7 @@ open STDIN, '<', '/dev/null';
 POSIX::dup2(fileno($socket), 3);
 $ENV{LISTEN_PID} = $$;
 $ENV{LISTEN_FDS} = 1;
-exec @ARGV;
+exec { $ARGV[0] } @ARGV;
 END
 is(post($worker, event())->{status}, 200, 'LISTEN_FDS');
 reap($worker);

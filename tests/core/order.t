@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# The order of the calls that make a delivery durable, seen by strace.
+# The order of the calls that make a delivery durable, seen by strace; without
+# root, in the program that may be traced (Hook::traceable).
 use strict;
 use warnings;
 use Test::More;

@@ -8,7 +8,7 @@ use Hook;
 use Faults;
 
 $SIG{PIPE} = 'IGNORE';
-my $shim = "$ENV{PWD}/build/shim.so";
+my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 # With escapes, so that json-c is needed.
 sub body { my ($text) = fresh_bodies(1); $text =~ s/"id":"i/"\\u0069d":"\\u0069/;
 	return $text }

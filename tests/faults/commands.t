@@ -14,7 +14,7 @@ use Faults qw(can_trace);
 
 my $can_mount = can_mount();	# it may start the test anew
 plan skip_all => 'needs strace that may trace' if !can_trace();
-my $shim = "$ENV{PWD}/build/shim.so";
+my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 my ($status, $out, $err, $fh);
 
 # strace with OPTIONS and a fault; calls on certain paths only, with -P.

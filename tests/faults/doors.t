@@ -13,7 +13,7 @@ use Faults qw(can_trace);
 my $can_mount = can_mount();	# it may start the test anew
 plan skip_all => 'needs strace that may trace' if !can_trace();
 $SIG{PIPE} = 'IGNORE';
-my $shim = "$ENV{PWD}/build/shim.so";
+my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 my ($worker, $got);
 
 sub fault {
@@ -282,8 +282,9 @@ for my $fault ('', 'newfstatat:error=EIO') {
 for my $fault ('', 'getdents64:error=EIO:when=5+') {
 	set_clock($MIDNIGHT - 1);
 	$spool = used_spool();
-	rename glob("$spool/archive/*"), "$spool/archive/" . day($MIDNIGHT - 1)
-		if $today ne day($MIDNIGHT - 1);
+	my ($now) = files($spool, 'archive');
+	rename "$spool/archive/$now", "$spool/archive/" . day($MIDNIGHT - 1)
+		or die $!;
 	pipe my $read, my $write or die $!;
 	unlink "$spool/lock";
 	my $run = cgi(spool => $spool, body => $body, stdin => $read, start => 1,

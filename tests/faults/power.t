@@ -14,7 +14,7 @@ use Hook;
 plan skip_all => 'needs root and loop devices' if !can_mount();
 $SIG{PIPE} = 'IGNORE';
 my $cuts = $ENV{CUTS} // 24;
-my $shim = "$ENV{PWD}/build/shim.so";
+my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 my %sum;
 
 # A client that delivers until it is refused, or once; writes the digest of each

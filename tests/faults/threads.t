@@ -8,7 +8,7 @@ use Hook;
 use Faults;
 
 my $SIZE = 12;	# some threads have one file, some two
-my $shim = "$ENV{PWD}/build/shim.so";
+my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 
 # Delivers BODIES as one group to a worker under UNDER; their answers.
 sub deliver {

@@ -60,13 +60,16 @@ fuzz_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
 	return which;
 }
 
+/* Whoever runs this removes what is left in $TMPDIR: an abort leaves it. */
 static char *
 make_spool(void)
 {
-	static char path[] = "/dev/shm/hook-fuzz-XXXXXX";
-	static char elsewhere[] = "/tmp/hook-fuzz-XXXXXX";
+	static char path[96];
+	const char *dir = getenv("TMPDIR");
 
-	return mkdtemp(path) != NULL ? path : mkdtemp(elsewhere);
+	snprintf(path, sizeof(path), "%s/hook-fuzz-XXXXXX",
+	    dir != NULL ? dir : "/tmp");
+	return mkdtemp(path);
 }
 
 static void

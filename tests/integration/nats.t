@@ -272,7 +272,7 @@ sub missing {
 sub replay {
 	my ($spool, @digests) = @_;
 	local $ENV{PROTOCOL_HOOK_SPOOL} = $spool;
-	system("$PROGRAM replay @digests 2>/dev/null") == 0 or die 'replay';
+	system("'$PROGRAM' replay @digests 2>/dev/null") == 0 or die 'replay';
 	return;
 }
 

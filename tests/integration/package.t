@@ -5,16 +5,18 @@ use strict;
 use warnings;
 use Test::More;
 use File::Temp qw(tempdir);
+use Debian;
 use Hook;
+use Links;
 
-plan skip_all => 'needs root' if $> != 0;
+skip_without('root') if $> != 0;
 for (qw(systemd-nspawn mmdebstrap dpkg-buildpackage lintian)) {
-	plan skip_all => "needs $_" if system("command -v $_ >/dev/null") != 0;
+	skip_without($_) if system("command -v $_ >/dev/null") != 0;
 }
 
 my @packages = qw(systemd-sysv nginx-light lighttpd curl openssl e2fsprogs
 	libfcgi0ldbl libjson-c5 libnettle8);
-my ($base, $new) = qw(build/bookworm.tar build/new.tar);
+my $base = 'build/bookworm.tar';
 
 sub sh {
 	my ($command, $name) = @_;
@@ -24,16 +26,7 @@ sub sh {
 }
 
 # It is the same for every run, and takes the longest.
-if (!-e $base || -M $base > 7) {
-	my ($mirror) = map { /^URIs:\s*(\S+)/ ? $1 : /^deb (http\S+)/ ? $1 : () }
-		map { split /\n/ } map { slurp($_) }
-		grep { -e } '/etc/apt/sources.list.d/debian.sources',
-		'/etc/apt/sources.list';
-	my $include = join ',', @packages;
-	sh("mmdebstrap --quiet --variant=minbase --include=$include bookworm "
-		. "$new " . ($mirror // q()) . " && mv $new $base",
-		'a minimal Debian 12') or BAIL_OUT('no Debian to try it in');
-}
+debian_base($base, 'bookworm', @packages);
 
 delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);
 sh('DEB_BUILD_OPTIONS=nocheck make deb', 'make deb, with lintian')
@@ -45,6 +38,13 @@ my $root = "$dir/root";
 mkdir $root or die $!;
 sh("tar -xpf $base -C $root --numeric-owner", 'unpack it');
 my ($deb) = glob 'build/deb/protocol-hook_*.deb';
+my ($install) = slurp('docs/operating.md') =~ /^    apt install (\S+) /m;
+is(join(' ', glob $install), "./$deb", 'docs/operating.md knows where it is');
+sh("dpkg-deb -x $deb $dir/content", 'its content');
+is(join("\n", dead_links("$dir/content/usr/share/doc/protocol-hook")), '',
+	'no link of its documents leads nowhere');
+cmp_ok(scalar documents("$dir/content/usr/share/doc/protocol-hook"), '>', 3,
+	'of which there are some');
 mkdir "$root/package" or die $!;
 sh("cp $deb $root/package/protocol-hook.deb && cp debian/tests/deliver "
 	. "tests/integration/first-half-hour $root/package/", 'the package');

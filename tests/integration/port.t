@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# What of make check-port is quick: old libraries are refused; the branches for
+# What of make check-port is quick: make says all that is missing at once, and
+# that libraries are too old; the branches for
 # other systems and for Nettle 4 compile, and store; the program's bytes depend
 # neither on the folder nor on the time, the locale or the mask.
 use strict;
@@ -32,6 +33,26 @@ for (['fcgi', '2.4.1', '2.4.2'], ['nettle', '3.3', '3.4'],
 	like($out, qr/^protocol-hook needs \Q$library\E >= \Q$needed\E; here is \Q$old\E$/m,
 		'in a sentence');
 	unlink "$dir/pc/$library.pc";
+}
+
+# A bare system: no compiler, no pkg-config, no library; nothing else is said.
+{
+	mkdir "$dir/bare" or die $!;
+	for my $tool (qw(sh awk cat cmp echo env grep make mkdir rm sed)) {
+		my ($path) = grep { -x } map { "$_/$tool" } split /:/, $ENV{PATH};
+		symlink $path, "$dir/bare/$tool" or die "$tool: $!";
+	}
+	my $bare = "PATH='$dir/bare' make -s -C $dir/old";
+	my $needs = join '', map { "protocol-hook needs $_\n" } 'a C compiler (cc)',
+		'pkg-config', 'fcgi >= 2.4.2', 'nettle >= 3.4', 'json-c >= 0.15';
+	my ($status, $out) = sh($bare);
+	isnt($status, 0, 'nothing is there: make fails');
+	is($out =~ s/^make: .*\n//mgr, $needs, 'and names all of it');
+	symlink '/bin/false', "$dir/bare/$_" or die $! for qw(apt-get dpkg-query);
+	($status, $out) = sh($bare);
+	is($out =~ s/^make: .*\n//mgr, $needs . 'As root: apt-get install gcc '
+		. "libc6-dev pkg-config libfcgi-dev nettle-dev libjson-c-dev\n",
+		"and Debian's packages, where there is apt-get");
 }
 
 # Other systems, and what must not compile there.

@@ -1,11 +1,13 @@
 #!/usr/bin/perl
-# What a release is made of: the same bytes twice, all places with one version,
-# and an installation that goes without a trace.
+# What a release is made of: the same bytes twice, also from the archive itself,
+# all places with one version, and an installation that goes without a trace.
 use strict;
 use warnings;
 use Test::More;
 use Digest::SHA ();
+use File::Basename qw(basename dirname);
 use Hook;
+use Links;
 
 delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);
 plan skip_all => 'needs a git repository' if system('git rev-parse -q --verify '
@@ -31,6 +33,16 @@ for (['a', 'umask 022; export TZ=UTC LC_ALL=C'],
 	sleep 1;
 }
 is($sums[0], $sums[1], 'the same bytes');
+{
+	my ($tar) = glob "$dir/a/build/*.tar.gz";
+	my ($status, $out) = sh("mkdir '$dir/an archive' && "
+		. "tar -xzf $tar -C '$dir/an archive' --strip-components=1 && "
+		. "cd '$dir/an archive' && touch README.md && chmod -R go= . && "
+		. 'make -s -j2 && make -s dist');
+	is($status, 0, 'make dist where it was unpacked') or diag($out);
+	is(slurp("$dir/an archive/build/" . basename($tar)), slurp($tar),
+		'the same bytes');
+}
 
 my $clone = "$dir/a";
 my ($status, $out) = sh("cd $clone && make -s check-release");
@@ -60,7 +72,7 @@ ok($there{$_}, $_) for qw(/usr/bin/protocol-hook
 	/usr/share/man/man1/protocol-hook.1 /usr/share/man/man8/protocol-hook.8
 	/usr/share/man/man5/protocol-hook-spool.5
 	/usr/share/bash-completion/completions/protocol-hook
-	/usr/share/zsh/vendor-completions/_protocol-hook
+	/usr/share/zsh/site-functions/_protocol-hook
 	/usr/lib/systemd/system/protocol-hook.service
 	/usr/lib/sysusers.d/protocol-hook.conf /usr/lib/cgi-bin/protocol-hook);
 like(slurp("$dir/root/usr/lib/systemd/system/protocol-hook.service"),
@@ -69,13 +81,34 @@ like(slurp("$dir/root/usr/lib/systemd/system/protocol-hook.service"),
 is($status, 0, 'make uninstall') or diag($out);
 is(qx(find $dir/root -type f), '', 'nothing is left');
 
+# Without options.
+($status, $out) = sh("make -s install DESTDIR='$dir/the root'");
+is($status, 0, 'make install without options') or diag($out);
 SKIP: {
-	skip 'needs rpmbuild', 3 if system('command -v rpmbuild >/dev/null') != 0;
+	skip 'needs zsh', 3 if system('command -v zsh >/dev/null') != 0;
+	my @looks = split /\n/, qx(zsh -f -c 'print -l \$fpath');
+	my @found = grep { -e } map { "$dir/the root$_/_protocol-hook" } @looks;
+	is(scalar @found, 1, 'zsh looks where its functions are');
+	ok((grep { $_ eq '/usr/share/zsh/vendor-completions' } @looks),
+		"and where the package's are");
+	my $zsh = "fpath=('" . dirname($found[0] // '/none') . "' \$fpath); "
+		. "autoload -U compinit; compinit -u -d '$dir/zcompdump'; "
+		. 'print $_comps[protocol-hook]';
+	open my $fh, '-|', 'zsh', '-f', '-c', $zsh or die $!;
+	is(join('', <$fh>), "_protocol-hook\n", 'and uses them');
+}
+
+SKIP: {
+	skip 'needs rpmbuild', 4 if system('command -v rpmbuild >/dev/null') != 0;
 	($status, $out) = sh('make rpm');
 	is($status, 0, 'make rpm') or diag($out);
 	my ($rpm) = grep { !/debug/ } glob 'build/rpm/RPMS/*/*.rpm';
 	like(qx(rpm -qlp $rpm 2>&1), qr{^/usr/bin/protocol-hook$}m,
 		'it has the program');
+	sh("mkdir $dir/rpm && rpm2archive - <$rpm | tar -xzC $dir/rpm");
+	is(join("\n", map { dead_links($_) }
+		glob "$dir/rpm/usr/share/doc/protocol-hook*"), '',
+		'no link of its documents leads nowhere');
 	like(qx(rpm2archive - <$rpm | tar -xzO --wildcards '*/protocol-hook.socket'),
 		qr/^SocketGroup=nginx$/m, 'and a group that is there');
 }

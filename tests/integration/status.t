@@ -35,7 +35,7 @@ my $began = time;
 # 24 MB: not even 8 bytes a file would fit beside the libraries.
 my $out = do {
 	local %ENV = %env;
-	qx(ulimit -v 24576; exec $PROGRAM status -j);
+	qx(ulimit -v 24576; exec "$PROGRAM" status -j);
 };
 my $took = time - $began;
 is($?, 0, 'status, in 24 MB of addresses');

@@ -36,7 +36,8 @@ sub run {
 		open STDOUT, '>', "$dir/out" or die $!;
 		open STDERR, '>', "$dir/err" or die $!;
 		%ENV = %env;
-		exec @under, $PROGRAM, @args or POSIX::_exit(127);
+		my @command = (@under, $PROGRAM, @args);
+		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	waitpid $pid, 0;
 	die "signal " . ($? & 127) if $? & 127;
@@ -68,7 +69,8 @@ sub on_terminal {
 		open STDOUT, '>', $path or die $!;
 		open STDERR, '>', $path or die $!;
 		%ENV = %env;
-		exec @{ $under // [] }, $PROGRAM, @args or POSIX::_exit(127);
+		my @command = (@{ $under // [] }, $PROGRAM, @args);
+		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	my $seen = '';
 	my $look = sub {

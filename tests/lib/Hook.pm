@@ -18,13 +18,28 @@ use Time::HiRes qw(time);
 our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool
 	fill_spool slurp files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
 	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other
-	left_out no_strace);
+	left_out no_strace traceable);
 
 $ENV{PWD} = getcwd();	# make -C leaves it as it was
 our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
+my $BUILT = $PROGRAM;
+my $DUMPABLE = "$ENV{PWD}/build/dumpable/protocol-hook";
 our $KEY = 'canary-key-6fd1';
 # The reference page's own example, byte for byte.
 our $EXAMPLE = slurp('tests/data/example.json');
+
+# Perl runs END, where what was started is ended and what was made is removed,
+# after exit, but not when a signal ends it.  Processes that a test forks have
+# nothing of their own to clean up.
+my $owner = $$;
+my @ends = qw(HUP INT TERM PIPE);
+for (grep { ($SIG{$_} // '') ne 'IGNORE' } @ends) {
+	$SIG{$_} = sub {
+		POSIX::_exit(1) if $$ != $owner;
+		$SIG{$_} = 'IGNORE' for @ends;
+		exit 1;
+	};
+}
 
 sub slurp {
 	my ($path) = @_;
@@ -130,6 +145,21 @@ sub no_strace {
 		-e '/proc/self/fd' ? '' : 'strace needs /proc');
 }
 
+# The program to trace.  Only root may trace its processes and read what /proc
+# tells about them; for other users this is the same program, built without the
+# line that forbids it (tests/dumpable).
+sub traceable {
+	return $PROGRAM if $> == 0 || defined $ENV{PROTOCOL_HOOK} ||
+		$PROGRAM ne $BUILT;
+	return $DUMPABLE;
+}
+
+# The program to run under UNDER.
+sub program_under {
+	my (@under) = @_;
+	return (grep { /\bstrace\b/ } @under) ? traceable() : $PROGRAM;
+}
+
 # What the locale, sanitizers and gcov need.  A fault that lasts would also spoil
 # what gcov has counted so far.
 sub pass_on {
@@ -140,7 +170,8 @@ sub pass_on {
 	return;
 }
 
-# Runs the program as CGI: env => {}, body => bytes, spool => path, args => [].
+# Runs the program as CGI: env => {}, body => bytes, spool => path, args => [],
+# program => another one.
 # CONTENT_LENGTH and the signature are right unless env says otherwise; a value
 # of undef removes a variable.
 sub cgi {
@@ -157,14 +188,16 @@ sub cgi {
 	open my $in, '+>:raw', "$dir/in" or die $!;
 	syswrite $in, $body if length $body;
 	sysseek $in, 0, 0;
-	my @command = (@{ $with{under} // [] }, $PROGRAM, @{ $with{args} // [] });
+	my @under = @{ $with{under} // [] };
+	my @command = (@under, $with{program} // program_under(@under),
+		@{ $with{args} // [] });
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<&', $with{stdin} // $in or die $!;
 		open STDOUT, '>', "$dir/out" or die $!;
 		open STDERR, '>', "$dir/err" or die $!;
 		%ENV = %env;
-		exec @command or POSIX::_exit(127);
+		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	return { pid => $pid, dir => $dir } if $with{start};
 	my $result = cgi_done($pid, $dir);
@@ -212,8 +245,9 @@ sub worker {
 			open STDERR, '>>', $with{stderr} // "$dir/log" or die $!;
 			close STDERR if $with{no_stderr};
 			%ENV = %env;
-			exec @{ $with{under} // [] }, $PROGRAM
-				or POSIX::_exit(127);
+			my @under = @{ $with{under} // [] };
+			my @command = (@under, program_under(@under));
+			exec { $command[0] } @command or POSIX::_exit(127);
 		}
 		$workers{$pid} = 1;
 		push @pids, $pid;
@@ -238,10 +272,53 @@ sub reap {
 	return $status;
 }
 
+# Whether a process is there, and more than its exit status.
+sub runs {
+	my ($pid) = @_;
+	return kill(0, $pid) && (eval { slurp("/proc/$pid/stat") } // '')
+		!~ /\) [ZX] /;
+}
+
+# The processes below this one, without those that have ended.
+sub descendants {
+	my (%children, @found);
+	my $procfs = -e '/proc/self/stat';
+	for ($procfs ? map { eval { slurp($_) } // '' } glob '/proc/[0-9]*/stat'
+		: split /^/, qx(ps -A -o pid= -o ppid=)) {
+		my ($pid, $parent) = $procfs ? /^(\d+) \(.*\) [^ZX] (\d+) /s
+			: /(\d+)\s+(\d+)/ or next;
+		push @{ $children{$parent} }, $pid;
+	}
+	my @look = $$;
+	while (@look) {
+		my @children = @{ $children{ shift @look } // [] };
+		push @found, @children;
+		push @look, @children;
+	}
+	return @found;
+}
+
+# Ends what is left of them, also what lost its parent meanwhile.
+sub end_descendants {
+	my @left = descendants() or return;
+	kill 'TERM', @left;
+	kill 'CONT', @left;
+	wait_for(sub {
+		1 while waitpid(-1, WNOHANG) > 0;
+		@left = grep { runs($_) } @left;
+		return !@left;
+	}, 5);
+	kill 'KILL', @left, descendants();
+	1 while waitpid(-1, WNOHANG) > 0;
+	return;
+}
+
 END {
+	return if $$ != $owner;
 	my $status = $?;
 	kill 'KILL', $_ for keys %workers;
 	waitpid $_, 0 for keys %workers;
+	end_descendants();
 	print "# unexpected on standard error: $_\n" for @unexpected;
 	$? = $status || (@unexpected ? 1 : 0);
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #ifdef __linux__
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
 #include <sys/wait.h>
@@ -25,7 +26,7 @@
 
 #include "hook.h"
 
-static char base[] = "/tmp/hook-sandbox-XXXXXX";
+static char base[] = "hook-sandbox-XXXXXX";
 static char spool[64], secret[64], outside[64];
 
 /* Runs FN, which returns 0 or an errno, in a confined process; its value. */
@@ -136,6 +137,18 @@ store(int fd)
 	return 0;
 }
 
+/* Only root may trace such a process, or read its memory and environment. */
+static int
+not_dumpable(int fd)
+{
+	(void)fd;
+#ifdef __linux__
+	return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : EPERM;
+#else
+	return 0;
+#endif
+}
+
 static int
 landlock_abi(void)
 {
@@ -167,6 +180,13 @@ the_spool_and_the_secret_can(void **state)
 	(void)state;
 	assert_int_equal(0, confined(read_secret));
 	assert_int_equal(0, confined(store));
+}
+
+static void
+no_other_process_can_look(void **state)
+{
+	(void)state;
+	assert_int_equal(0, confined(not_dumpable));
 }
 
 static int
@@ -204,6 +224,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_else_can_be_reached),
 		cmocka_unit_test(the_spool_and_the_secret_can),
+		cmocka_unit_test(no_other_process_can_look),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

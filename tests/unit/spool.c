@@ -20,7 +20,7 @@ a_full_group_takes_no_more(void **state)
 	static struct config cfg;
 	static struct delivery d[GROUP_MAX + 1];
 	struct event event = { .type = "t", .id = "i" };
-	char base[] = "/tmp/hook-group-XXXXXX", command[64];
+	char base[] = "hook-group-XXXXXX", command[64];
 	uint8_t i;
 
 	(void)state;

@@ -1,0 +1,81 @@
+#!/usr/bin/perl
+# A test that a signal ends leaves nothing: no process, no file.
+use strict;
+use warnings;
+use Test::More;
+use Hook;
+
+# What a test has when it is interrupted: a spool, workers, a program that waits
+# for its body, and a command that has started another.
+my $TEST = <<'END';
+use Hook;
+$| = 1;
+my $spool = new_spool();
+my $worker = worker(spool => $spool, count => 2);
+pipe my $read, my $write or die $!;
+my $cgi = cgi(spool => $spool, body => ' ', stdin => $read, start => 1);
+my $command = fork // die $!;
+exec 'sh', '-c', 'sleep 1000 & echo $! >"$0"; wait', "$worker->{dir}/pid"
+	or die $! if !$command;
+wait_for(sub { -s "$worker->{dir}/pid" }) or die;
+my ($slept) = slurp("$worker->{dir}/pid") =~ /(\d+)/;
+print "@{ $worker->{pids} } $cgi->{pid} $command $slept\n";
+if ($ARGV[0] eq 'PIPE') {
+	print 'more' while 1;
+}
+waitpid $command, 0;
+print "not interrupted\n";
+END
+
+# Runs COMMAND with DIR for its files; its process, and its output.
+sub start {
+	my ($dir, @command) = @_;
+	pipe my $read, my $write or die $!;
+	my $pid = fork // die $!;
+	if (!$pid) {
+		close $read;
+		$ENV{TMPDIR} = $dir;
+		$SIG{$_} = 'DEFAULT' for qw(HUP INT TERM PIPE);
+		open STDOUT, '>&', $write or die $!;
+		open STDERR, '>', '/dev/null' or die $!;
+		exec @command or POSIX::_exit(127);
+	}
+	return ($pid, $read);
+}
+
+sub in_it {
+	my ($dir) = @_;
+	opendir my $d, $dir or die "$dir: $!";
+	my @names = grep { !/^\.\.?$/ } readdir $d;
+	return @names;
+}
+
+for my $signal (qw(HUP INT TERM PIPE)) {
+	my $dir = scratch();
+	my ($pid, $read) = start($dir, $^X, '-Itests/lib', '-e', $TEST, $signal);
+	my @pids = split ' ', <$read> // '';
+	is(scalar @pids, 5, "SIG$signal: it has begun");
+	cmp_ok(scalar in_it($dir), '>', 0, "SIG$signal: it has files");
+	close $read if $signal eq 'PIPE';
+	kill $signal, $pid if $signal ne 'PIPE';
+	waitpid $pid, 0;
+	is($?, 1 << 8, "SIG$signal: it fails");
+	my @left = @pids;
+	wait_for(sub { @left = grep { Hook::runs($_) } @left; !@left }, 5);
+	is("@left", '', "SIG$signal: no process is left");
+	is(join(' ', in_it($dir)), '', "SIG$signal: no file is left");
+	kill 'KILL', @left;
+}
+
+# Whoever reads the results goes, as with make check | head.
+{
+	my $dir = scratch();
+	my ($pid, $read) = start($dir, 'prove', '-v', '-Itests/lib',
+		'tests/core/cgi.t');
+	scalar <$read> for 1 .. 3;
+	close $read;
+	waitpid $pid, 0;
+	ok(wait_for(sub { !in_it($dir) }), 'prove | head: no file is left')
+		or diag(join ' ', in_it($dir));
+}
+done_testing();

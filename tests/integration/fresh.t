@@ -1,0 +1,74 @@
+#!/usr/bin/perl
+# The README's first commands and make deb, from the archive of make dist, in
+# fresh minimal Debians, each with processes and memory of its own that end with
+# it: see newcomer, which runs there.  On Debian 12 a user with sudo comes first,
+# in a path with a space, and on 13 root; then the other, who finds everything
+# installed, and no apt-get.
+use strict;
+use warnings;
+use Test::More;
+use Cwd qw(abs_path);
+use Debian;
+use Hook;
+
+my %FIRST = (bookworm => 'user', trixie => 'root');
+
+skip_without('root') if $> != 0;
+for (qw(mmdebstrap unshare)) {
+	skip_without($_) if system("command -v $_ >/dev/null") != 0;
+}
+like(slurp('README.md'), qr/^    $_(?: .*)?$/m, "README.md names $_")
+	for 'make demo', 'make check';
+delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);
+is(system('make -s dist >/dev/null'), 0, 'make dist');
+my ($version) = slurp('Makefile') =~ /^VERSION := (\S+)/m;
+my $name = "protocol-hook-$version";
+
+# Runs newcomer in SUITE; its process, and the file of what it says.
+sub start {
+	my ($suite) = @_;
+	my $dir = scratch();
+	mkdir "$dir/root" or die $!;
+	my $tar = abs_path("build/fresh-$suite.tar");
+	my $log = "$dir/tap";
+	# What is mounted is seen in there only, and ends with it.
+	my $script = <<"END";
+	mount -t tmpfs -o mode=755 fresh $dir/root
+	tar -xpf $tar -C $dir/root --numeric-owner
+	mkdir -p $dir/root/dev/pts $dir/root/new
+	mount -t proc proc $dir/root/proc
+	mount -t devpts -o ptmxmode=666 devpts $dir/root/dev/pts
+	cp -L /etc/resolv.conf /etc/hosts $dir/root/etc/
+	cp build/$name.tar.gz tests/integration/newcomer $dir/root/new/
+	exec chroot $dir/root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
+	    sh /new/newcomer $FIRST{$suite} $name
+END
+	my $pid = fork // die $!;
+	if (!$pid) {
+		open STDIN, '<', '/dev/null' or die $!;
+		open STDOUT, '>', $log or die $!;
+		open STDERR, '>&', \*STDOUT or die $!;
+		exec qw(unshare --mount --propagation private --pid --fork
+			--kill-child sh -ec), $script or POSIX::_exit(127);
+	}
+	return { suite => $suite, pid => $pid, log => $log };
+}
+
+debian_base("build/fresh-$_.tar", $_, qw(make sudo)) for sort keys %FIRST;
+for my $run (map { start($_) } sort keys %FIRST) {
+	waitpid $run->{pid}, 0;
+	is($?, 0, "$run->{suite}: it ran to its end");
+	my $tap = slurp($run->{log});
+	my ($plan) = $tap =~ /^1\.\.(\d+)$/m;
+	my $n = 0;
+	for (split /\n/, $tap) {
+		if (/^(not )?ok \d+ - (.*)/) {
+			ok(!$1, "$run->{suite}: $2");
+			$n++;
+		} elsif (!/^1\.\./) {
+			diag("$run->{suite}: $_");
+		}
+	}
+	is($n, $plan, "$run->{suite}: all of it");
+}
+done_testing();
