@@ -143,6 +143,8 @@ sub make_system {
 		if $s->{wrapper};
 	chmod 0755, glob "$program*";
 	make_file("$dir/key", "$KEY\n");
+	# As Debian's packages of web servers do.
+	make_file("$dir/var/www/html/index.html", "It works!\n");
 }
 
 sub make_file {
@@ -170,6 +172,7 @@ sub start {
 	$s->{commands} = @commands;
 	$s->{send} = pop @commands;
 	($s->{path}) = $s->{send} =~ m{http://[^/]+(/\S+)};
+	$s->{start} = [@commands];
 	push @started, $s;
 	$setup->{before}->($s) if $setup->{before};
 	for (@commands) {
@@ -184,6 +187,18 @@ sub start {
 		die "not ready\n";
 	}
 	return $s;
+}
+
+# Starts the receiver again if it has died and nothing else does that.
+sub start_receiver {
+	my ($s) = @_;
+	my ($file) = map { $_->[0] } @{ $s->{setup}{then} // [] } or return;
+	my $pid = pid_of($s, $file);
+	return if $pid && alive($pid);
+	for (grep { m{spawn-fcgi|multiwatch/|systemd/activate} }
+		@{ $s->{start} }) {
+		command($s, $_) or die "failed: $_\n";
+	}
 }
 
 sub get {
