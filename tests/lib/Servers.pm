@@ -67,7 +67,7 @@ sub adapt {
 	$text =~ s{(?<![\w.])(?<!\w-)/($dirs)\b}{$s->{dir}/$1}g;
 	$text =~ s/\b8080\b/$s->{port}/g;
 	$text =~ s/(?<=prepare |[uU]ser=|Group=|chown )protocol-hook\b/$own/g;
-	$text =~ s/(?<=-o |-g )protocol-hook\b/$own/g;
+	$text =~ s/(?<=-o |-g |-u |-U )protocol-hook\b/$own/g;
 	$text =~ s/(?<=UserGroup )protocol-hook protocol-hook/$own $own/g;
 	if ($own eq 'nobody') {
 		$text =~ s/-g nobody/-g nogroup/g;

@@ -606,6 +606,36 @@ case 'down', 'no 2xx while the program is killed, missing or dies at once, ' .
 		deliver_and_look($s, event());
 };
 
+# What became of a pid file, which is then as it was.
+sub changed_pid_file {
+	my ($s, $file, $before) = @_;
+	my $now = Servers::pid_of($s, $file);
+	return if ($now // 0) == $before;
+	if ($now && Servers::alive($now)) {
+		kill 'KILL', $now;
+		wait_for(sub { !Servers::alive($now) });
+	}
+	Servers::make_file("$s->{dir}/run/$file", "$before\n");
+	return $now ? "another in $file" : "none in $file";
+}
+
+case 'started-twice', 'the example\'s commands, run once more, change nothing',
+	'200 stored, 1 file, the same processes', sub {
+	my ($s) = @_;
+	my %pid = map { $_->[0] => Servers::pid_of($s, $_->[0]) }
+		@{ $s->{setup}{stop} };
+	my @changed;
+	for (@{ $s->{start} }) {
+		my $started = Servers::command($s, $_);
+		push @changed, "'$_' does not fail"
+			if $started && m{^sh examples/\w+/(?:start|activate)};
+	}
+	my $got = deliver_and_look($s, event());
+	push @changed, map { changed_pid_file($s, $_, $pid{$_}) } sort
+		grep { $pid{$_} } keys %pid;
+	return "$got, " . (join(', ', @changed) || 'the same processes');
+};
+
 # Some clients that deliver without a pause, until they are told to end.
 sub begin_load {
 	my ($s) = @_;
