@@ -83,4 +83,14 @@ for my $name (@NGINX) {
 	};
 }
 
+subtest 'cgi-civetweb: without its log file there are still deliveries' => sub {
+	my $s = Servers::start('cgi-civetweb');
+	unlink "$s->{dir}/var/log/protocol-hook.log" or die $!;
+	my $body = event();
+	my $socket = dial($s);
+	transmit($socket, head($s, $body) . $body);
+	is(outcome(receive($socket)), '200 stored', 'a delivery');
+	is_deeply([Servers::stop($s)], [], 'nothing runs');
+};
+
 done_testing();
