@@ -67,7 +67,7 @@ sub adapt {
 	$text =~ s{(?<![\w.])(?<!\w-)/($dirs)\b}{$s->{dir}/$1}g;
 	$text =~ s/\b8080\b/$s->{port}/g;
 	$text =~ s/(?<=prepare |[uU]ser=|Group=|chown )protocol-hook\b/$own/g;
-	$text =~ s/(?<=-o |-g )protocol-hook\b/$own/g;
+	$text =~ s/(?<=-o |-g |-u |-U )protocol-hook\b/$own/g;
 	$text =~ s/(?<=UserGroup )protocol-hook protocol-hook/$own $own/g;
 	if ($own eq 'nobody') {
 		$text =~ s/-g nobody/-g nogroup/g;
@@ -143,6 +143,8 @@ sub make_system {
 		if $s->{wrapper};
 	chmod 0755, glob "$program*";
 	make_file("$dir/key", "$KEY\n");
+	# As Debian's packages of web servers do.
+	make_file("$dir/var/www/html/index.html", "It works!\n");
 }
 
 sub make_file {
@@ -170,6 +172,7 @@ sub start {
 	$s->{commands} = @commands;
 	$s->{send} = pop @commands;
 	($s->{path}) = $s->{send} =~ m{http://[^/]+(/\S+)};
+	$s->{start} = [@commands];
 	push @started, $s;
 	$setup->{before}->($s) if $setup->{before};
 	for (@commands) {
@@ -184,6 +187,18 @@ sub start {
 		die "not ready\n";
 	}
 	return $s;
+}
+
+# Starts the receiver again if it has died and nothing else does that.
+sub start_receiver {
+	my ($s) = @_;
+	my ($file) = map { $_->[0] } @{ $s->{setup}{then} // [] } or return;
+	my $pid = pid_of($s, $file);
+	return if $pid && alive($pid);
+	for (grep { m{spawn-fcgi|multiwatch/|systemd/activate} }
+		@{ $s->{start} }) {
+		command($s, $_) or die "failed: $_\n";
+	}
 }
 
 sub get {

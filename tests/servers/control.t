@@ -1,14 +1,17 @@
 # The matrix can fail: a program that answers its body before its Status line
-# is found out.
+# is found out, and so is a server that answers 200 by itself.
 use strict;
 use warnings;
+use Hook;
+use IO::Socket::INET;
+use POSIX ();
 use Servers;
 use Servers::Cases;
 use Servers::Setups;
 use Test::More;
 
 Servers::skip_unless_installed($SETUPS{'cgi-lighttpd'});
-plan tests => 4;
+plan tests => 6;
 
 # Everything but GET, which tells that the server is up, is answered so.
 my $s = Servers::start('cgi-lighttpd', wrapper => "#!/bin/sh\n" . <<'END');
@@ -26,3 +29,33 @@ ok($result{get}{ok}, 'the server is up');
 ok(!$result{stored}{ok}, "a stored delivery fails: $result{stored}{got}");
 ok(!$result{wrong}{ok}, "a refused one, too: $result{wrong}{got}");
 is(@failed, @cases - 1, 'and all but the first') or diag("only @failed");
+
+# To everything that does not get to the program.
+sub always_200 {
+	my ($listener) = @_;
+	my $pid = fork // die $!;
+	return $pid if $pid;
+	while (my $socket = $listener->accept) {
+		my $head = '';
+		sysread $socket, $head, 4096, length $head or last
+			until $head =~ /\r\n\r\n/;
+		print $socket "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+		shutdown $socket, 1;
+		1 while sysread $socket, $head, 4096;
+	}
+	POSIX::_exit(0);
+}
+
+my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1')
+	// die $!;
+my $pid = always_200($listener);
+@$s{qw(port setup)} = ($listener->sockport, { recovery => 0 });
+for my $id ('elsewhere', 'down') {
+	my ($case) = grep { $_->{id} eq $id } @CASES;
+	local $SIG{ALRM} = sub { die "it took too long\n" };
+	my ($result) = Servers::check($s, $case);
+	like($result->{got}, qr/POST: 200 by the server, 0 files/,
+		"a server that always answers 200 fails '$id'");
+}
+kill 'KILL', $pid;
+waitpid $pid, 0;

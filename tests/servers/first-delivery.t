@@ -13,7 +13,7 @@ Servers::skip_unless_installed({ title => 'first delivery',
 
 # Those of systemd need one that runs: see fastcgi-nginx-systemd.t.
 my @names = grep { $_ ne 'fastcgi-nginx-systemd' } sort keys %SETUPS;
-plan tests => 2 * @names;
+plan tests => 2 * @names + 10;
 
 # Written to, they are as they were afterwards.
 my @DIRS = qw(etc usr/local var);
@@ -39,6 +39,31 @@ set -x
 END
 }
 
+# Runs COMMANDS there, then SEND; what was printed, and the file that was stored.
+sub run_in_fresh_system {
+	my ($commands, $send) = @_;
+	my $dir = scratch();
+	Servers::make_file("$dir/script", script(@$commands) . <<"END");
+# The server may take a moment.
+set +x
+until curl -s -o /run/ignored http://127.0.0.1:8080/; do sleep 0.1; done
+$send
+cat /var/spool/protocol-hook/new/*.json >&3
+END
+	my $pid = fork // die $!;
+	if (!$pid) {
+		$ENV{PATH} .= ':/usr/sbin:/sbin';
+		open STDIN, '<', '/dev/null' or die $!;
+		open STDOUT, '>', "$dir/log" or die $!;
+		open STDERR, '>&', \*STDOUT or die $!;
+		exec "exec timeout -s KILL 40 unshare -mnpf --mount-proc" .
+			" --kill-child sh -e $dir/script 3>$dir/stored"
+			or POSIX::_exit(127);
+	}
+	waitpid $pid, 0;
+	return (slurp("$dir/log"), slurp("$dir/stored"));
+}
+
 for my $name (@names) {
 	SKIP: {
 		my $setup = $SETUPS{$name};
@@ -48,27 +73,34 @@ for my $name (@names) {
 		my @commands = Servers::commands(
 			slurp("examples/$setup->{example}"));
 		my $send = pop @commands;
-		my $dir = scratch();
-		Servers::make_file("$dir/script", script(@commands) . <<"END");
-# The server may take a moment.
-set +x
-until curl -s -o /run/ignored http://127.0.0.1:8080/; do sleep 0.1; done
-$send
-cat /var/spool/protocol-hook/new/*.json >&3
-END
-		my $pid = fork // die $!;
-		if (!$pid) {
-			$ENV{PATH} .= ':/usr/sbin:/sbin';
-			open STDIN, '<', '/dev/null' or die $!;
-			open STDOUT, '>', "$dir/log" or die $!;
-			open STDERR, '>&', \*STDOUT or die $!;
-			exec "exec timeout -s KILL 40 unshare -mnpf --mount-proc" .
-				" --kill-child sh -e $dir/script 3>$dir/stored"
-				or POSIX::_exit(127);
-		}
-		waitpid $pid, 0;
-		my $log = slurp("$dir/log");
+		my ($log, $stored) = run_in_fresh_system(\@commands, $send);
 		like($log, qr/"status":"stored"/, "$name: stored") or diag($log);
-		is(slurp("$dir/stored"), $EXAMPLE, "$name: as sent");
+		is($stored, $EXAMPLE, "$name: as sent");
+	}
+}
+
+# The commands of the README, and what it says that comes then.
+my ($section) = slurp('README.md') =~
+	/^## Putting it under a web server\n(.*?)^## /ms;
+my ($curl) = $section =~ /^`(curl [^`]*)` then says `\{"status":"ready"\}`/m;
+my %bullets = $section =~ /^- \*\*(\w+)\*\*[^\n]*\n.*?\n?\n((?: {6}[^\n]*\n)+)/msg;
+is(join(' ', sort keys %bullets), 'Apache lighttpd nginx',
+	'the README has three');
+for my $name (sort keys %bullets) {
+	SKIP: {
+		my @needs = $name eq 'nginx' ? qw(nginx spawn-fcgi) :
+			$name eq 'Apache' ? 'apache2' : 'lighttpd';
+		my @missing = grep { !Servers::find_needed($_) } @needs;
+		skip("README, $name: there is no @missing", 3)
+			if @missing && !$ENV{CI};
+		my ($log, $stored) = run_in_fresh_system(
+			[split /\n/, $bullets{$name}], "$curl\n" .
+			'PROTOCOL_HOOK_SECRET_FILE=/etc/protocol-hook/secret ' .
+			'sh examples/send tests/data/example.json ' .
+			'http://127.0.0.1:8080/protocol-hook');
+		like($log, qr/"status":"ready"/, "README, $name: ready");
+		like($log, qr/"status":"stored"/, "README, $name: stored")
+			or diag($log);
+		is($stored, $EXAMPLE, "README, $name: as sent");
 	}
 }

@@ -517,6 +517,125 @@ case 'log', 'each delivery, taken or not, is one line in the log',
 		' refused';
 };
 
+# Whether a 2xx came that the receiver did not give: '' or what it was.  To a
+# sender it would mean that the delivery is safe, to a health check that the
+# receiver is ready.
+sub false_success {
+	my ($s, %with) = @_;
+	my $body = event();
+	my $got = deliver_and_look($s, $body, %with);
+	return "POST: $got" if $got =~ /^2/ && $got ne '200 stored, 1 file';
+	$got = delivered($s, '', %with, method => 'GET', signature => undef,
+		length => undef);
+	return "GET: $got" if $got =~ /^2/ && $got ne '200 ready';
+	return '';
+}
+
+case 'elsewhere', 'no 2xx at other paths and hosts but the receiver\'s own',
+	'none', sub {
+	my ($s) = @_;
+	my $path = $s->{path};
+	my @places = map { [path => $_] } "$path/", "$path/x", "$path//",
+		"/$path", "/x/..$path", "$path/../x", "${path}x", "$path.json",
+		uc $path, $path =~ s/p/%70/r, '/other', '/x/', '/',
+		'/index.html', '//';
+	push @places, [host => 'other.example'],
+		[host => 'other.example', path => '/other'],
+		[host => 'other.example', path => '/'];
+	my @found;
+	for (@places) {
+		my $what = false_success($s, @$_);
+		push @found, "@$_: $what" if $what;
+	}
+	return join('; ', @found) || 'none';
+};
+
+# The program's processes, not those that only start it.
+sub receivers {
+	my ($s) = @_;
+	return grep { (eval { slurp("/proc/$_/comm") } // '') =~
+		/^protocol-hook/ } Servers::processes($s);
+}
+
+sub kill_receivers {
+	my ($s) = @_;
+	my @pids = receivers($s);
+	kill 'KILL', @pids;
+	wait_for(sub { !grep { Servers::alive($_) } @pids })
+		or die "@pids can't be killed\n";
+}
+
+# Kills the receivers when they have a delivery that they have not answered.
+sub killed_under_way {
+	my ($s) = @_;
+	my @pids = receivers($s) or return '';
+	kill 'STOP', @pids;
+	my $body = event();
+	my $socket = dial($s) or return '';
+	transmit($socket, head($s, $body) . $body);
+	# No answer can come, so there is nothing else to wait for.
+	IO::Select->new($socket)->can_read(0.5);
+	kill_receivers($s);
+	my $got = with_files(outcome(receive($socket)), stored($s, $body));
+	return $got =~ /^2/ && $got ne '200 stored, 1 file' ? $got : '';
+}
+
+case 'down', 'no 2xx while the program is killed, missing or dies at once, ' .
+	'and then service again', 'none; 200 stored, 1 file', sub {
+	my ($s) = @_;
+	my $program = "$s->{dir}/usr/local/bin/protocol-hook";
+	my @found;
+	{
+		local $Servers::Client::SECONDS = 2;
+		@found = grep { $_ } killed_under_way($s);
+		rename $program, "$program.away" or die $!;
+		for my $script ('', 'kill -KILL $$', 'exit 0', 'exit 1') {
+			Servers::make_file($program, "#!/bin/sh\n$script\n");
+			chmod 0755, $program;
+			unlink $program if !$script;
+			kill_receivers($s);
+			my $what = false_success($s);
+			push @found, "'$script': $what" if $what;
+		}
+		rename "$program.away", $program or die $!;
+	}
+	Servers::start_receiver($s);
+	wait_for(sub { delivered($s, '', method => 'GET', signature => undef,
+		length => undef) eq '200 ready' }, $s->{setup}{recovery} // 40);
+	return (join('; ', @found) || 'none') . '; ' .
+		deliver_and_look($s, event());
+};
+
+# What became of a pid file, which is then as it was.
+sub changed_pid_file {
+	my ($s, $file, $before) = @_;
+	my $now = Servers::pid_of($s, $file);
+	return if ($now // 0) == $before;
+	if ($now && Servers::alive($now)) {
+		kill 'KILL', $now;
+		wait_for(sub { !Servers::alive($now) });
+	}
+	Servers::make_file("$s->{dir}/run/$file", "$before\n");
+	return $now ? "another in $file" : "none in $file";
+}
+
+case 'started-twice', 'the example\'s commands, run once more, change nothing',
+	'200 stored, 1 file, the same processes', sub {
+	my ($s) = @_;
+	my %pid = map { $_->[0] => Servers::pid_of($s, $_->[0]) }
+		@{ $s->{setup}{stop} };
+	my @changed;
+	for (@{ $s->{start} }) {
+		my $started = Servers::command($s, $_);
+		push @changed, "'$_' does not fail"
+			if $started && m{^sh examples/\w+/(?:start|activate)};
+	}
+	my $got = deliver_and_look($s, event());
+	push @changed, map { changed_pid_file($s, $_, $pid{$_}) } sort
+		grep { $pid{$_} } keys %pid;
+	return "$got, " . (join(', ', @changed) || 'the same processes');
+};
+
 # Some clients that deliver without a pause, until they are told to end.
 sub begin_load {
 	my ($s) = @_;

@@ -22,18 +22,19 @@ sub dial {
 }
 
 # The request line and headers of a delivery of BODY.  method, query, version;
-# signature, length: other than the right one, or undef for none; more: further
+# path, host: other than the set-up's; signature, length: other than the right one, or undef for none; more: further
 # headers, as [name => value].
 sub head {
 	my ($s, $body, %with) = @_;
 	%with = (method => 'POST', query => '', version => '1.1',
+		path => $s->{path}, host => "127.0.0.1:$s->{port}",
 		signature => sign($body), length => length $body,
 		connection => 'close', %with);
-	my @headers = ([Host => "127.0.0.1:$s->{port}"],
+	my @headers = ([Host => $with{host}],
 		[Connection => $with{connection}],
 		['x-protocol-signature' => $with{signature}],
 		['Content-Length' => $with{length}], @{ $with{more} // [] });
-	return "$with{method} $s->{path}$with{query} HTTP/$with{version}\r\n" .
+	return "$with{method} $with{path}$with{query} HTTP/$with{version}\r\n" .
 		join('', map { defined $_->[1] ? "$_->[0]: $_->[1]\r\n" : () }
 		@headers) . "\r\n";
 }

@@ -20,7 +20,12 @@ my %ONE_VARIABLE = (underscore => ['401 Unauthorized, 0 files',
 my %EMPTY_BODY = ('no-length' => ['422 Unprocessable Content',
 	'the server says that the length is 0: an empty body, correctly ' .
 	'signed here, which is no event']);
-my %LIGHTTPD = (%ONE_VARIABLE, 'no-length' => ['411 by the server',
+sub pid_file {
+	my ($what, $why) = @_;
+	return ('started-twice' => ["200 stored, 1 file, $what", $why]);
+}
+my %LIGHTTPD = (%ONE_VARIABLE, pid_file('none in lighttpd.pid', 'a second ' .
+	'server, which cannot start, removes the pid file of the first'), 'no-length' => ['411 by the server',
 	'the server answers by itself']);
 my %NO_CHUNKS = map { $_ => ['401 Unauthorized, 0 files',
 	'the server does not undo the chunks: what arrives is not what was ' .
@@ -39,7 +44,9 @@ sub last_counts {
 }
 my %NO_RELOAD = (reload => ['it has none',
 	'the server can only be stopped and started']);
-my %CADDY = (%EMPTY_BODY, underscore => [
+my $OVERWRITTEN = 'a second server, which cannot start, writes its own ' .
+	'process into the pid file';
+my %CADDY = (%EMPTY_BODY, pid_file('another in caddy.pid', $OVERWRITTEN), underscore => [
 	qr/^(?:200 stored, 1 file|401 Unauthorized, 0 files)$/,
 	'CGI has one variable for both headers, and now this one, now that ' .
 	'one arrives: stored or refused'],
@@ -90,7 +97,8 @@ our %SETUPS = (
 	'cgi-uwsgi' => setup('CGI', 'uWSGI, cgi plugin', 'uwsgi/cgi.ini',
 		$UWSGI, ['uwsgi', '/usr/lib/uwsgi/plugins/cgi_plugin.so'],
 		deviations => { %ONE_VARIABLE, %NO_CHUNKS, %NO_CONTINUE,
-			%NOT_KEPT }),
+			%NOT_KEPT, pid_file('another in uwsgi.pid',
+			$OVERWRITTEN) }),
 	'cgi-busybox' => setup('CGI', 'BusyBox httpd', 'busybox/start',
 		{ pid => 'protocol-hook.pid', stop => 'TERM' }, ['busybox'],
 		reload => undef,

@@ -26,7 +26,8 @@ sub install_units {
 	my ($s) = @_;
 	my $to = "$s->{dir}/etc/systemd/system";
 	copy("$s->{dir}/examples/systemd/$_", "$to/") or die "$_: $!"
-		for qw(protocol-hook.socket protocol-hook.service);
+		for qw(protocol-hook.socket protocol-hook.service
+		protocol-hook-retry.service);
 	make_path("$to/protocol-hook.service.d");
 	my %env = (%{ $s->{besides} }, PROTOCOL_HOOK_SPOOL => $s->{spool});
 	Servers::make_file("$to/protocol-hook.service.d/test.conf",
