@@ -66,6 +66,7 @@ for (['landlock_create_ruleset:error=ENOSYS', 'the kernel has no Landlock'],
 	['landlock_restrict_self:error=E2BIG', 'Landlock refuses'],
 	['prctl:error=EPERM:when=1', 'privileges can\'t be dropped'],
 	['prctl:error=EPERM:when=2', 'privileges can\'t be dropped'],
+	['prctl:error=EINVAL:when=3', 'the kernel has no seccomp .*Landlock is on'],
 	['prlimit64:error=EPERM', 'privileges can\'t be dropped']) {
 	check($_->[0], "note +sandbox +$_->[1]\$", fault($_->[0]));
 }
