@@ -127,7 +127,13 @@ allow_reading(int ruleset, const char *file)
 	return r;
 }
 
-/* Both where it is named and where a symbolic link leads. */
+/*
+ * Both where it is named and where a symbolic link leads.  Where a directory on
+ * the way is a link to one generation of secrets among others, as agenix and
+ * sops-nix make them, the next generation is out of reach, and SIGHUP says so.
+ * Leave to read the directory above would let it in, but with it all that this
+ * user may read there: the secrets of other services, or all of /etc.
+ */
 static int
 allow_secret(int ruleset, const char *secret_file)
 {
