@@ -209,6 +209,28 @@ replay('listing new/ fails', 'new/: Input', 'getdents64:error=EIO', '-P',
 replay('a day has just gone', '(?<=replayed )0$', 'getdents64:error=ENOENT', @of);
 replay('a file has just gone', '^replayed 39$', 'newfstatat:error=ENOENT:when=2',
 	@of);
+# Where inode numbers say nothing.
+for my $how ('same', 'other') {
+	unlink map { "$spool/new/$_" } files($spool);
+	my %shimmed = shimmed("SHIM_INODE=$how");
+	run({ %in, %shimmed }, 'replay', map { sha256_hex($_) } @bodies[0 .. 2]);
+	for ('37, still in new/ 3', '0, still in new/ 40') {
+		($status, undef, $err) = run({ %in, %shimmed }, 'replay', '-a');
+		like($err, qr{^replayed $_$}m, "replay: inode numbers: $how: $_");
+	}
+}
+# A file in new/ that is as long as a delivery, and can't be read.
+for (['ENOENT', '^replayed 40$'], ['EACCES', '^replayed 40$'],
+	['EIO', '/new/: Input/output error']) {
+	my ($errno, $how) = @{$_};
+	unlink map { "$spool/new/$_" } files($spool);
+	open $fh, '>', "$spool/new/foreign" or die $!;
+	print {$fh} $bodies[0] =~ s/./x/gr;
+	close $fh or die $!;
+	($status, undef, $err) = run({ %in, fault("openat:error=$errno", '-P',
+		"$spool/new") }, 'replay', '-a');
+	like($err, qr/$how/m, "replay: a file in new/ gives $errno");
+}
 for (1 .. 1050) {
 	my $text = event();
 	open $fh, '>', "$spool/archive/$day/" . sha256_hex($text) or die $!;
