@@ -264,10 +264,12 @@ watch_fails('no inotify', 'new: Too many open files',
 watch_fails('no watch', 'new: No space', fault('inotify_add_watch:error=ENOSPC'));
 watch_fails('no event', 'inotify: Input/output error',
 	fault('read:error=EIO', '-P', 'anon_inode:inotify'));
+my $usual = $PROGRAM;
 $PROGRAM = "$ENV{PWD}/build/poll/protocol-hook";
+my %unread = fault('getdents64:error=EIO', '-P', "$spool/new");
 watch_fails('listing new/ fails', 'new: Input/output error',
-	fault('getdents64:error=EIO', '-P', "$spool/new"));
-$PROGRAM = "$ENV{PWD}/protocol-hook";
+	under => ['timeout', 10, @{ $unread{under} }]);
+$PROGRAM = $usual;
 $spool = "$spool/" . 'x' x 200;
 watch_fails('no memory', 'memory: Cannot allocate', shimmed('SHIM_ALLOC=1+'));
 $spool =~ s{/x+$}{};
