@@ -70,6 +70,11 @@ for (['landlock_create_ruleset:error=ENOSYS', 'the kernel has no Landlock'],
 	['prlimit64:error=EPERM', 'privileges can\'t be dropped']) {
 	check($_->[0], "note +sandbox +$_->[1]\$", fault($_->[0]));
 }
+run({ %in, under => ['strace', '-qq', '-o', "$dir/trace", '-e',
+	'inject=landlock_create_ruleset:error=ENOSYS', '-e', 'trace=prctl,'
+	. 'landlock_create_ruleset'] }, 'check');
+like(slurp("$dir/trace"), qr/ENOSYS.*\nprctl\(PR_SET_SECCOMP, .* = 0$/m,
+	'without Landlock calls are filtered all the same');
 # Each version has its own size; a kernel that is older refuses it.
 check("Landlock $_", 'ok +test delivery ',
 	fault("landlock_create_ruleset:retval=$_:when=1")) for 2 .. 6;
