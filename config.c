@@ -5,10 +5,12 @@
  * an error that names its variable, never a silent default.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hook.h"
 
@@ -173,6 +175,18 @@ config_error(const struct config *cfg)
 	return cfg->error[0] != '\0' ? cfg->error : NULL;
 }
 
+/*
+ * Whether PATH could not be opened because it is outside of the sandbox.
+ * Landlock answers open(2) with the same errno as the file's mode does, but has
+ * no say in faccessat(2).
+ */
+static bool
+is_out_of_reach(const char *path)
+{
+	return errno == EACCES &&
+	    faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0;
+}
+
 const char *
 config_reload(struct config *cfg)
 {
@@ -182,8 +196,14 @@ config_reload(struct config *cfg)
 
 	if (cfg->secret_file == NULL)
 		why = "can't be read again: it is not what the key is from";
-	else
+	else {
+		errno = 0;
 		why = keys_read_file(&keys, cfg->secret_file);
+		if (why != NULL && is_out_of_reach(cfg->secret_file))
+			why = "is in another directory than at the start, "
+			    "which the sandbox does not let the process read: "
+			    "restart the process";
+	}
 	if (why == NULL) {
 		cfg->keys = keys;
 		cfg->key_error[0] = '\0';

@@ -6,6 +6,10 @@
  * First all that is wanted is listed, then it is linked; so what arrives
  * meanwhile is not replayed, and nothing is replayed twice.  Nor is what still
  * waits in new/: a run that was interrupted can be started again.
+ *
+ * What waits is known by the digest of its bytes.  Inode numbers would be
+ * quicker, but a FUSE file system may give all files the same one, or each name
+ * of a file another, and a link count of 1 to all.
  */
 #include <sys/stat.h>
 
@@ -26,6 +30,8 @@
 #define BATCH		256	/* links that share a flush */
 #define MANY		1000	/* worth a progress bar */
 #define BAR		40
+#define BODY_MAX	((size_t)1 << 30)
+#define SIZES		65536	/* a power of 2 */
 #define SECOND		INT64_C(1000000)
 #ifdef __APPLE__
 #define st_mtim		st_mtimespec
@@ -33,7 +39,6 @@
 
 struct entry {
 	int64_t when;		/* it came first, microseconds */
-	ino_t inode;
 	uint8_t digest[DIGEST_SIZE];
 	char day[DAY_SIZE];
 };
@@ -49,7 +54,8 @@ struct replay {
 	struct spool spool;
 	int64_t since, before;	/* microseconds */
 	struct list entries;	/* struct entry */
-	struct list waiting;	/* ino_t: what new/ has */
+	struct list waiting;	/* digests of what new/ has */
+	bool size[SIZES];	/* whether an entry has such a size, modulo */
 	const char *listing;	/* new or archive, ... */
 	char day[DAY_SIZE];	/* ... and which day of that, or "" */
 	uint64_t done, waits, failed;
@@ -84,11 +90,9 @@ list_add(struct list *l, const void *item)
 }
 
 static int
-by_inode(const void *a, const void *b)
+by_bytes(const void *a, const void *b)
 {
-	ino_t x = *(const ino_t *)a, y = *(const ino_t *)b;
-
-	return (x > y) - (x < y);
+	return memcmp(a, b, DIGEST_SIZE);
 }
 
 static int
@@ -230,18 +234,58 @@ is_wanted(const struct replay *rp, const struct event *ev)
 
 /* Listing */
 
+/* All of the file NAME in DIR, which the caller frees; NULL with errno. */
+static uint8_t *
+read_file(int dir, const char *name, size_t *len)
+{
+	int error, fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
+	    O_CLOEXEC);
+	uint8_t *body;
+
+	if (fd == -1)
+		return NULL;
+	body = read_whole(fd, BODY_MAX, len);
+	error = errno;
+	close(fd);
+	errno = error;
+	return body;
+}
+
+/* A size that no entry has needs no digest. */
+static bool *
+size_known(struct replay *rp, off_t size)
+{
+	return &rp->size[(uint64_t)size & (SIZES - 1)];
+}
+
+/*
+ * Of a file that is gone, a reader has taken it.  One that may not be read is
+ * not another name of an entry that may.
+ */
 static int
 list_waiting(void *arg, int dir, const struct dirent *e)
 {
-	(void)dir;
-	return list_add(arg, &e->d_ino);
+	struct replay *rp = arg;
+	uint8_t digest[DIGEST_SIZE], *body;
+	struct stat st;
+	size_t len;
+
+	if (fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno == ENOENT ? 0 : -1;
+	if (!S_ISREG(st.st_mode) || !*size_known(rp, st.st_size))
+		return 0;
+	if ((body = read_file(dir, e->d_name, &len)) == NULL)
+		return errno == ENOENT || errno == EACCES ? 0 : -1;
+	body_digest(digest, body, len);
+	free(body);
+	return list_add(&rp->waiting, digest);
 }
 
 static int
 list_entry(void *arg, int dir, const struct dirent *e)
 {
 	struct replay *rp = arg;
-	struct entry entry = { .inode = e->d_ino };
+	struct entry entry;
 	struct stat st;
 
 	if (signature_decode(entry.digest, e->d_name) == -1 ||
@@ -253,6 +297,7 @@ list_entry(void *arg, int dir, const struct dirent *e)
 	if (entry.when < rp->since || entry.when >= rp->before)
 		return 0;
 	memcpy(entry.day, rp->day, DAY_SIZE);
+	*size_known(rp, st.st_size) = true;
 	return list_add(&rp->entries, &entry);
 }
 
@@ -280,18 +325,16 @@ list_all(struct replay *rp)
 	size_t i, n = 0;
 
 	rp->entries.size = sizeof(struct entry);
-	rp->waiting.size = sizeof(ino_t);
+	rp->waiting.size = DIGEST_SIZE;
 	rp->listing = "archive";
 	if (dir_each(rp->spool.dir, rp->listing, list_day, rp) == -1)
 		return -1;
 	rp->listing = "new";
 	rp->day[0] = '\0';
-	if (dir_each(rp->spool.dir, rp->listing, list_waiting,
-	    &rp->waiting) == -1)
+	if (dir_each(rp->spool.dir, rp->listing, list_waiting, rp) == -1)
 		return -1;
 	if (rp->waiting.n > 0)
-		qsort(rp->waiting.items, rp->waiting.n, sizeof(ino_t),
-		    by_inode);
+		qsort(rp->waiting.items, rp->waiting.n, DIGEST_SIZE, by_bytes);
 	if (rp->entries.n == 0)
 		return 0;
 	e = (struct entry *)(void *)rp->entries.items;
@@ -329,29 +372,23 @@ show(const struct entry *e, struct event *ev, const char *hex)
 	printf("%s %-20s %-16s %s\n", when, ev->type, ev->id, hex);
 }
 
-/* What event it is; 0, or -1 with errno. */
-static int
+/* What event it is: NULL, or why that can't be said. */
+static const char *
 read_entry(const struct replay *rp, const struct delivery *d, struct event *ev)
 {
 	char path[DAY_SIZE + DIGEST_HEX + 1];
 	struct json_text text;
+	const char *why;
 	uint8_t *body;
 	bool nomem = false;
-	int fd, r = -1;
 
 	snprintf(path, sizeof(path), "%s/%s", d->day, d->hex);
-	fd = openat(rp->spool.archive, path, O_RDONLY | O_NOFOLLOW |
-	    O_NONBLOCK | O_CLOEXEC);
-	if (fd == -1)
-		return -1;
-	if ((body = read_whole(fd, (size_t)1 << 30, &text.n)) != NULL) {
-		text.s = body;
-		errno = EINVAL;
-		r = event_read(ev, text, &nomem) != NULL || nomem ? -1 : 0;
-	}
+	if ((body = read_file(rp->spool.archive, path, &text.n)) == NULL)
+		return strerror(errno);
+	text.s = body;
+	why = event_read(ev, text, &nomem);
 	free(body);
-	close(fd);
-	return r;
+	return nomem ? strerror(ENOMEM) : why;
 }
 
 static int
@@ -373,15 +410,16 @@ replay(struct replay *rp, const struct entry *e)
 {
 	struct delivery d = { .fd = -1 };
 	struct event ev;
+	const char *why;
 
 	memcpy(d.day, e->day, DAY_SIZE);
 	hex_digest(d.hex, e->digest);
-	if (read_entry(rp, &d, &ev) == -1)
+	if ((why = read_entry(rp, &d, &ev)) != NULL)
 		goto fail;
 	if (!is_wanted(rp, &ev))
 		return;
-	if (rp->waiting.n > 0 && bsearch(&e->inode, rp->waiting.items,
-	    rp->waiting.n, sizeof(ino_t), by_inode) != NULL) {
+	if (rp->waiting.n > 0 && bsearch(e->digest, rp->waiting.items,
+	    rp->waiting.n, DIGEST_SIZE, by_bytes) != NULL) {
 		rp->waits++;
 		return;
 	}
@@ -390,12 +428,13 @@ replay(struct replay *rp, const struct entry *e)
 		show(e, &ev, d.hex);
 	else if (spool_replay(&rp->spool, &d) == -1) {
 		rp->broken = errno != ENOENT && errno != EMLINK;
+		why = strerror(errno);
 		goto fail;
 	}
 	rp->unflushed++;
 	return;
 fail:
-	warn("%s/%s", d.day, d.hex);
+	warnx("%s/%s: %s", d.day, d.hex, why);
 	rp->failed++;
 }
 

@@ -5,7 +5,18 @@
  * even read back what it has stored.  Whatever is wrong in the code that reads
  * what strangers send, that is all there is to be had.
  *
- * Three branches behind one call: Landlock, pledge and unveil, none.
+ * Three branches behind one call: Landlock with seccomp, pledge with unveil,
+ * none.
+ *
+ * Landlock decides which files can be opened, made, linked and removed.  A
+ * seccomp filter refuses what Landlock does not cover: modes, owners, times and
+ * attributes of files, sockets, and signals on older kernels.  The filter lists
+ * what is forbidden, not what is allowed.  Which calls a program needs depends
+ * on its libc, allocator, sanitizers and debugger, and changes with their
+ * versions, so a list of allowed calls would one day stop the receiver.  The
+ * weakness of a list of forbidden calls is that kernels get new calls.  So a
+ * call whose number is beyond those that were examined fails with ENOSYS, as on
+ * an older kernel, which every libc must expect.
  */
 #include <sys/resource.h>
 
@@ -29,6 +40,30 @@
 #define LANDLOCK
 #endif
 #endif
+#endif
+
+/*
+ * Left out are the architectures that make all calls on sockets through one
+ * system call: i386, ppc64 and s390x.
+ */
+#ifdef LANDLOCK
+#include <linux/audit.h>
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define SECCOMP_ARCH	AUDIT_ARCH_X86_64
+#elif defined(__aarch64__) && !defined(__ILP32__) && defined(__AARCH64EL__)
+#define SECCOMP_ARCH	AUDIT_ARCH_AARCH64
+#elif defined(__arm__) && defined(__ARM_EABI__) && defined(__ARMEL__)
+#define SECCOMP_ARCH	AUDIT_ARCH_ARM
+#elif defined(__riscv) && __riscv_xlen == 64
+#define SECCOMP_ARCH	AUDIT_ARCH_RISCV64
+#endif
+#endif
+
+#ifdef SECCOMP_ARCH
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+#include <errno.h>
 #endif
 
 #if defined(LANDLOCK) || defined(__OpenBSD__)
@@ -92,7 +127,13 @@ allow_reading(int ruleset, const char *file)
 	return r;
 }
 
-/* Both where it is named and where a symbolic link leads. */
+/*
+ * Both where it is named and where a symbolic link leads.  Where a directory on
+ * the way is a link to one generation of secrets among others, as agenix and
+ * sops-nix make them, the next generation is out of reach, and SIGHUP says so.
+ * Leave to read the directory above would let it in, but with it all that this
+ * user may read there: the secrets of other services, or all of /etc.
+ */
 static int
 allow_secret(int ruleset, const char *secret_file)
 {
@@ -157,12 +198,187 @@ confine(int spool, const char *secret_file)
 
 #endif
 
+#ifdef SECCOMP_ARCH
+
+/*
+ * Headers that know Landlock know all calls before it; calls up to NEWEST were
+ * examined.  Since 5.1 new calls have the same number everywhere.
+ */
+#define NEWEST		((unsigned int)SYS_landlock_create_ruleset + 7)
+
+static const unsigned short forbidden[] = {
+	/* modes, owners, times and attributes of files */
+	SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_utimensat,
+	SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_getxattr,
+	SYS_lgetxattr, SYS_fgetxattr, SYS_listxattr, SYS_llistxattr,
+	SYS_flistxattr, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr,
+	SYS_truncate,
+	/* sockets that nobody gave us, and receivers that we choose */
+	SYS_socket, SYS_connect, SYS_bind, SYS_listen, SYS_sendto, SYS_sendmsg,
+	SYS_sendmmsg,
+	/* other programs, other processes and what they share */
+	SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv,
+	SYS_process_vm_writev, SYS_kill, SYS_tkill, SYS_tgkill,
+	SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_pidfd_open,
+	SYS_pidfd_getfd, SYS_pidfd_send_signal, SYS_mq_open, SYS_mq_unlink,
+	SYS_msgget, SYS_msgsnd, SYS_msgrcv, SYS_msgctl, SYS_semget, SYS_semop,
+	SYS_semctl, SYS_semtimedop, SYS_shmget, SYS_shmat, SYS_shmctl,
+	SYS_shmdt, SYS_add_key, SYS_request_key, SYS_keyctl,
+	/* what others do with files */
+	SYS_inotify_init1, SYS_fanotify_init, SYS_open_by_handle_at,
+	/* large parts of the kernel; io_uring does all this behind a filter */
+	SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_bpf,
+	SYS_perf_event_open, SYS_userfaultfd,
+	/* older and wider forms, where there are any */
+#ifdef SYS_chmod
+	SYS_chmod, SYS_chown, SYS_lchown, SYS_utimes, SYS_futimesat,
+	SYS_inotify_init,
+#endif
+#ifdef SYS_utime
+	SYS_utime,
+#endif
+#ifdef SYS_chown32
+	SYS_chown32, SYS_fchown32, SYS_lchown32, SYS_truncate64,
+	SYS_utimensat_time64, SYS_semtimedop_time64,
+#endif
+};
+
+#define FORBIDDEN	(sizeof(forbidden) / sizeof(forbidden[0]))
+#define EDGES_MAX	(2 * FORBIDDEN)
+
+/*
+ * The kernel runs the filter for each number when it is installed, to learn
+ * which calls are always allowed.  To make that quick the filter looks for a
+ * number in a binary tree of the edges between allowed and forbidden numbers.
+ */
+struct filter {
+	unsigned int edge[EDGES_MAX];
+	size_t edges;
+	size_t allow, check, deny;	/* where the tree leads to */
+	struct sock_filter code[EDGES_MAX + 16];
+};
+
+static void
+put_code(struct filter *f, size_t at, unsigned int code, unsigned int k)
+{
+	f->code[at] = (struct sock_filter){ .code = (uint16_t)code, .k = k };
+}
+
+/* A jump to YES or to NO; the kernel counts from the next instruction. */
+static void
+put_jump(struct filter *f, size_t at, unsigned int test, unsigned int k,
+    size_t yes, size_t no)
+{
+	f->code[at] = (struct sock_filter){ .code = (uint16_t)(BPF_JMP | test |
+	    BPF_K), .k = k, .jt = (uint8_t)(yes - at - 1),
+	    .jf = (uint8_t)(no - at - 1) };
+}
+
+/* Numbers below the first edge are allowed, up to the second forbidden, ... */
+static void
+find_edges(struct filter *f)
+{
+	bool is_forbidden[NEWEST + 1] = { false };
+	unsigned int i;
+
+	for (i = 0; i < FORBIDDEN; i++)
+		is_forbidden[forbidden[i]] = true;
+	for (i = 1; i <= NEWEST; i++)
+		if (is_forbidden[i] != is_forbidden[i - 1])
+			f->edge[f->edges++] = i;
+}
+
+/* Where numbers between two edges go on: in the tree AT, or at its end. */
+static size_t
+find_branch(const struct filter *f, size_t at, size_t from, size_t to)
+{
+	return from < to ? at : from % 2 == 0 ? f->allow : f->check;
+}
+
+/* Puts the edges FROM to TO AT; each halves the numbers, LOW to HIGH. */
+static void
+put_tree(struct filter *f, size_t at, size_t from, size_t to, unsigned int low,
+    unsigned int high)
+{
+	size_t middle = from, below = at + 1, above;
+
+	if (from == to)
+		return;
+	while (middle + 1 < to && f->edge[middle] < low + (high - low) / 2)
+		middle++;
+	above = below + middle - from;
+	put_jump(f, at, BPF_JGE, f->edge[middle],
+	    find_branch(f, above, middle + 1, to),
+	    find_branch(f, below, from, middle));
+	put_tree(f, below, from, middle, low, f->edge[middle]);
+	put_tree(f, above, middle + 1, to, f->edge[middle], high);
+}
+
+/*
+ * abort(3) and raise(3) send the process's own number, which is allowed: its
+ * lower half is all that the kernel reads, and comes first on all of the
+ * architectures above.
+ */
+static size_t
+make_filter(struct filter *f)
+{
+	const unsigned int load = BPF_LD | BPF_W | BPF_ABS;
+	const unsigned int end = BPF_RET | BPF_K;
+	enum { ARCH, IS_ARCH, NUMBER, IS_NEW, TREE };
+	size_t own, new;
+
+	find_edges(f);
+	f->check = TREE + f->edges;
+	own = f->check + 2;
+	f->allow = own + 2;
+	f->deny = f->allow + 1;
+	new = f->deny + 1;
+	put_code(f, ARCH, load, offsetof(struct seccomp_data, arch));
+	put_jump(f, IS_ARCH, BPF_JEQ, SECCOMP_ARCH, NUMBER, f->deny);
+	put_code(f, NUMBER, load, offsetof(struct seccomp_data, nr));
+	put_jump(f, IS_NEW, BPF_JGT, NEWEST, new, TREE);
+	put_tree(f, TREE, 0, f->edges, 0, NEWEST);
+	put_jump(f, f->check, BPF_JEQ, SYS_tgkill, own, f->check + 1);
+	put_jump(f, f->check + 1, BPF_JEQ, SYS_tkill, own, f->deny);
+	put_code(f, own, load, offsetof(struct seccomp_data, args[0]));
+	put_jump(f, own + 1, BPF_JEQ, (unsigned int)getpid(), f->allow,
+	    f->deny);
+	put_code(f, f->allow, end, SECCOMP_RET_ALLOW);
+	put_code(f, f->deny, end, SECCOMP_RET_ERRNO | EPERM);
+	put_code(f, new, end, SECCOMP_RET_ERRNO | ENOSYS);
+	return new + 1;
+}
+
+/* By prctl(2): systemd's filters know seccomp(2) only since version 254. */
+static const char *
+filter_calls(void)
+{
+	struct filter f = { .edges = 0 };
+	struct sock_fprog program = { .len = (uint16_t)make_filter(&f),
+	    .filter = f.code };
+
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0 ?
+	    NULL : "the kernel has no seccomp filters, but Landlock is on";
+}
+
+#elif defined(__linux__)
+
+static const char *
+filter_calls(void)
+{
+	return "it was built without seccomp, but Landlock is on";
+}
+
+#endif
+
 #ifdef __linux__
 
+/* Each of the two is of use without the other. */
 const char *
 sandbox_enter(int spool, const char *spool_path, const char *secret_file)
 {
 	const struct rlimit none = { 0, 0 };
+	const char *without_landlock, *without_seccomp;
 
 	(void)spool_path;
 	/* Keys are in memory: no core dump, and no other process looks. */
@@ -170,7 +386,9 @@ sandbox_enter(int spool, const char *spool_path, const char *secret_file)
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
 	    setrlimit(RLIMIT_CORE, &none) == -1)
 		return "privileges can't be dropped";
-	return confine(spool, secret_file);
+	without_landlock = confine(spool, secret_file);
+	without_seccomp = filter_calls();
+	return without_landlock != NULL ? without_landlock : without_seccomp;
 }
 
 #elif defined(__OpenBSD__)

@@ -27,7 +27,57 @@
 static struct {
 	int dir;		/* new/ */
 	bool json, colour;
+	bool terminal;		/* standard output is one */
 } w;
+
+/*
+ * Decodes the character at S, of at most N bytes (RFC 3629).  Returns its
+ * length, or 0 if it is not a whole one.  It may be overlong, or a surrogate.
+ */
+static size_t
+decode_utf8(uint32_t *c, const uint8_t *s, size_t n)
+{
+	size_t i, len = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 :
+	    *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
+
+	if (len == 0 || len > n)
+		return 0;
+	*c = len == 1 ? *s : *s & (0x7fU >> len);
+	for (i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		*c = *c << 6 | (s[i] & 0x3f);
+	}
+	return len;
+}
+
+/* Control characters, line ends of Unicode, and what turns text around. */
+static bool
+steers_terminal(uint32_t c)
+{
+	return (c < ' ' && c != '\t') || (c >= 0x7f && c <= 0x9f) ||
+	    c == 0x061c || c == 0x200e || c == 0x200f ||
+	    (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+/* In JSON they stand in strings only, where an escape means the same. */
+static void
+print_escaped(const uint8_t *s, size_t n)
+{
+	uint32_t c;
+	size_t len;
+
+	for (; n > 0; s += len, n -= len) {
+		if ((len = decode_utf8(&c, s, n)) == 0) {
+			len = 1;
+			c = 0xfffd;	/* it is no character */
+			printf("\\ufffd");
+		} else if (steers_terminal(c))
+			printf("\\u%04x", (unsigned int)c);
+		else
+			fwrite(s, 1, len, stdout);
+	}
+}
 
 /* The bytes of an event on one line: a newline in JSON is only ever space. */
 static void
@@ -44,7 +94,10 @@ show_json(const char *file)
 		for (i = 0; i < n; i++)
 			if (body[i] == '\n' || body[i] == '\r')
 				body[i] = ' ';
-		fwrite(body, 1, n, stdout);
+		if (w.terminal)
+			print_escaped(body, n);
+		else
+			fwrite(body, 1, n, stdout);
 		putchar('\n');
 	}
 	free(body);
@@ -156,13 +209,18 @@ next_name(const char *path, const char *last, char next[256], bool first)
 		warn("%s", path);
 		return -1;
 	}
-	while ((e = readdir(d)) != NULL) {
+	while (errno = 0, (e = readdir(d)) != NULL) {
 		/* Any other may come after all that ever will. */
 		if (!name_read(&n, e->d_name) || strcmp(e->d_name, last) <= 0)
 			continue;
 		if (next[0] == '\0' ||
 		    (strcmp(e->d_name, next) < 0) == first)
 			snprintf(next, 256, "%s", e->d_name);
+	}
+	if (errno != 0) {
+		warn("%s", path);
+		closedir(d);
+		return -1;
 	}
 	closedir(d);
 	return next[0] != '\0';
@@ -188,24 +246,38 @@ follow(const char *path)
 
 #endif
 
-/* In a spool that was never used, what the receiver would make is made. */
+/*
+ * In a spool that was never used, what the receiver would make is made.  -1 if
+ * that fails, and why was said.
+ */
 static int
 open_new(const struct config *cfg, const char *path)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	struct spool sp;
+	const char *why;
 	int fd = open(path, flags);
 
-	if (fd != -1 || errno != ENOENT)
-		return fd;
-	spool_init(&sp, cfg);
-	return spool_check(&sp) == NULL ? open(path, flags) : -1;
+	if (fd == -1 && errno == ENOENT) {
+		spool_init(&sp, cfg);
+		errno = 0;
+		if ((why = spool_check(&sp)) != NULL) {
+			warnx("%s: %s%s%s", cfg->spool, why, errno != 0 ?
+			    ": " : "", errno != 0 ? strerror(errno) : "");
+			return -1;
+		}
+		fd = open(path, flags);
+	}
+	if (fd == -1)
+		warn("%s", path);
+	return fd;
 }
 
 int
 command_watch(struct config *cfg, const struct arguments *a)
 {
 	size_t size = strlen(cfg->spool) + sizeof("/new");
+	const char *no_color = getenv("NO_COLOR");
 	char *path = malloc(size);
 
 	if (path == NULL) {
@@ -214,12 +286,12 @@ command_watch(struct config *cfg, const struct arguments *a)
 	}
 	snprintf(path, size, "%s/new", cfg->spool);
 	w.json = a->flag['o'] != NULL;
+	w.terminal = isatty(STDOUT_FILENO);
+	/* Empty, it is as if it were not set: no-color.org. */
 	w.colour = !w.json && is_terminal(STDOUT_FILENO) &&
-	    getenv("NO_COLOR") == NULL;
+	    (no_color == NULL || *no_color == '\0');
 	w.dir = open_new(cfg, path);
-	if (w.dir == -1)
-		warn("%s", path);
-	else {
+	if (w.dir != -1) {
 		if (is_terminal(STDERR_FILENO))
 			warnx("waiting for deliveries in %s", path);
 		follow(path);

@@ -148,6 +148,7 @@ close $fh or die $!;
 ($status, $out, $err) = run(\%in, 'replay', '0' x 64);
 is($status, 1, 'replay of what is no event');
 like($err, qr/failed 1/, 'says so');
+like($err, qr{/0{64}: not one JSON object$}m, 'and why');
 unlink "$spool/archive/$day/" . '0' x 64;
 open $fh, '>', "$dir/event" or die $!;
 print {$fh} event();

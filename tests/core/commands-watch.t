@@ -112,7 +112,7 @@ for my $program ($PROGRAM, grep { -x } 'build/poll/protocol-hook') {
 
 # On a terminal.
 SKIP: {
-	skip 'no terminal', 9 if !terminal();
+	skip 'no terminal', 15 if !terminal();
 	my ($pid, $look) = on_terminal({ %in, start => 1 }, 'watch');
 	ok(wait_for(sub { $look->(0.01) =~ /waiting for deliveries in \Q$spool/ }),
 		'on a terminal it says what it waits for');
@@ -126,7 +126,44 @@ SKIP: {
 	}
 	kill 'TERM', $pid;
 	waitpid $pid, 0;
-	for my $with ([NO_COLOR => ''], [TERM => 'dumb']) {
+	($pid, $look) = on_terminal({ %in, start => 1, NO_COLOR => '' }, 'watch');
+	ok(wait_for(sub { deliver($spool, event());
+		$look->(0.1) =~ /\e\[32m/ }), 'an empty NO_COLOR is none');
+	kill 'TERM', $pid;
+	waitpid $pid, 0;
+	# Nothing that steers it; but what is for a program has its bytes.
+	my @steering = map { "\xc2" . chr } 0x80, 0x85, 0x9b, 0x9f;
+	push @steering, "\x7f", "\xd8\x9c", map { "\xe2\x80" . chr } 0x8e, 0x8f,
+		0xa8 .. 0xae;
+	push @steering, map { "\xe2\x81" . chr } 0xa6 .. 0xa9;
+	my $steering = join '-', @steering;
+	my $escaped = join '-', map { sprintf '\\u%04x', ord }
+		map { utf8::decode($_); $_ } @steering;
+	my $fine = "\xc3\xa9\xe2\x80\xa7\xf0\x9f\x98\x80\xc2\xa0";
+	my $body = qq({"id":"e","type":"contact.e","payload":{"t":"$steering","f":"$fine"}});
+	($pid, $look) = on_terminal({ %in, start => 1, TERM => 'dumb' }, 'watch', '-o');
+	my $other = watch($PROGRAM, '-o');
+	watch_ready();
+	ok(wait_for(sub { $look->(0.01) =~ /probe/ }), 'ready');
+	deliver($spool, $body);
+	# What a reader may have put there.
+	open my $fh, '>', "$spool/new/.x" or die $!;
+	print {$fh} "a\x9b31m\e[2J\tb\xe2\x80" or die $!;
+	close $fh or die $!;
+	rename "$spool/new/.x", "$spool/new/" . to_come() . 'a.b.json' or die $!;
+	ok(wait_for(sub { $look->(0.01) =~ /\ta?b/ }), 'all came');
+	my $seen = $look->(0);
+	like($seen, qr/"t":"\Q$escaped\E","f":"\Q$fine\E"/,
+		'-o on a terminal escapes what steers it, and no more');
+	like($seen, qr/^a\\ufffd31m\\u001b\[2J\tb\\ufffd\\ufffd\r$/m,
+		'... and what is no JSON');
+	is(watched(qr/contact\.e/), "$body\n", '-o elsewhere keeps the bytes');
+	for ($pid, $other) {
+		kill 'TERM', $_;
+		waitpid $_, 0;
+	}
+	unlink map { "$spool/new/$_" } files($spool);
+	for my $with ([NO_COLOR => '1'], [TERM => 'dumb']) {
 		($pid, $look) = on_terminal({ %in, start => 1, @{$with} }, 'watch');
 		wait_for(sub { deliver($spool, event());
 			$look->(0.1) =~ / bytes/ });
@@ -135,8 +172,17 @@ SKIP: {
 		waitpid $pid, 0;
 	}
 }
-is((run({ PROTOCOL_HOOK_SPOOL => "$spool-none" }, 'watch'))[0], 1,
-	'watch: no spool');
+my ($status, undef, $err) = run({ PROTOCOL_HOOK_SPOOL => "$spool-none" },
+	'watch');
+is($status, 1, 'watch: no spool');
+like($err, qr/^protocol-hook: \Q$spool\E-none: .*: No such file/, 'says so');
+# One that is refused.
+my $open = new_spool();
+chmod 0777, $open or die $!;
+($status, undef, $err) = run({ PROTOCOL_HOOK_SPOOL => $open }, 'watch');
+is($status, 1, 'watch: a spool that others may write to');
+is($err, "protocol-hook: $open: others may write to the spool directory\n",
+	'gives the reason');
 # The first thing that is done with a spool.
 $in{PROTOCOL_HOOK_SPOOL} = $spool = new_spool();
 my $pid = watch($PROGRAM);

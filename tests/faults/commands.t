@@ -67,9 +67,15 @@ for (['landlock_create_ruleset:error=ENOSYS', 'the kernel has no Landlock'],
 	['landlock_restrict_self:error=E2BIG', 'Landlock refuses'],
 	['prctl:error=EPERM:when=1', 'privileges can\'t be dropped'],
 	['prctl:error=EPERM:when=2', 'privileges can\'t be dropped'],
+	['prctl:error=EINVAL:when=3', 'the kernel has no seccomp .*Landlock is on'],
 	['prlimit64:error=EPERM', 'privileges can\'t be dropped']) {
 	check($_->[0], "note +sandbox +$_->[1]\$", fault($_->[0]));
 }
+run({ %in, under => ['strace', '-qq', '-o', "$dir/trace", '-e',
+	'inject=landlock_create_ruleset:error=ENOSYS', '-e', 'trace=prctl,'
+	. 'landlock_create_ruleset'] }, 'check');
+like(slurp("$dir/trace"), qr/ENOSYS.*\nprctl\(PR_SET_SECCOMP, .* = 0$/m,
+	'without Landlock calls are filtered all the same');
 # Each version has its own size; a kernel that is older refuses it.
 check("Landlock $_", 'ok +test delivery ',
 	fault("landlock_create_ruleset:retval=$_:when=1")) for 2 .. 6;
@@ -209,6 +215,28 @@ replay('listing new/ fails', 'new/: Input', 'getdents64:error=EIO', '-P',
 replay('a day has just gone', '(?<=replayed )0$', 'getdents64:error=ENOENT', @of);
 replay('a file has just gone', '^replayed 39$', 'newfstatat:error=ENOENT:when=2',
 	@of);
+# Where inode numbers say nothing.
+for my $how ('same', 'other') {
+	unlink map { "$spool/new/$_" } files($spool);
+	my %shimmed = shimmed("SHIM_INODE=$how");
+	run({ %in, %shimmed }, 'replay', map { sha256_hex($_) } @bodies[0 .. 2]);
+	for ('37, still in new/ 3', '0, still in new/ 40') {
+		($status, undef, $err) = run({ %in, %shimmed }, 'replay', '-a');
+		like($err, qr{^replayed $_$}m, "replay: inode numbers: $how: $_");
+	}
+}
+# A file in new/ that is as long as a delivery, and can't be read.
+for (['ENOENT', '^replayed 40$'], ['EACCES', '^replayed 40$'],
+	['EIO', '/new/: Input/output error']) {
+	my ($errno, $how) = @{$_};
+	unlink map { "$spool/new/$_" } files($spool);
+	open $fh, '>', "$spool/new/foreign" or die $!;
+	print {$fh} $bodies[0] =~ s/./x/gr;
+	close $fh or die $!;
+	($status, undef, $err) = run({ %in, fault("openat:error=$errno", '-P',
+		"$spool/new") }, 'replay', '-a');
+	like($err, qr/$how/m, "replay: a file in new/ gives $errno");
+}
 for (1 .. 1050) {
 	my $text = event();
 	open $fh, '>', "$spool/archive/$day/" . sha256_hex($text) or die $!;
@@ -242,6 +270,12 @@ watch_fails('no inotify', 'new: Too many open files',
 watch_fails('no watch', 'new: No space', fault('inotify_add_watch:error=ENOSPC'));
 watch_fails('no event', 'inotify: Input/output error',
 	fault('read:error=EIO', '-P', 'anon_inode:inotify'));
+my $usual = $PROGRAM;
+$PROGRAM = "$ENV{PWD}/build/poll/protocol-hook";
+my %unread = fault('getdents64:error=EIO', '-P', "$spool/new");
+watch_fails('listing new/ fails', 'new: Input/output error',
+	under => ['timeout', 10, @{ $unread{under} }]);
+$PROGRAM = $usual;
 $spool = "$spool/" . 'x' x 200;
 watch_fails('no memory', 'memory: Cannot allocate', shimmed('SHIM_ALLOC=1+'));
 $spool =~ s{/x+$}{};

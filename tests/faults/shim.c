@@ -14,7 +14,10 @@
  *	SHIM_FS=ro		file systems say that they are read-only, or with
  *		uncounted	that they count no inodes
  *	SHIM_CLOCK=FILE		has the time, seconds since 1970 as an int64_t
+ *	SHIM_INODE=same		directories give all names one inode number, or
+ *		other		each name another, as FUSE may
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -174,6 +177,35 @@ write(int fd, const void *buf, size_t n)
 	ssize_t (*f)(int, const void *, size_t) = next("write");
 
 	return f(fd, buf, shorten(fd, n));
+}
+
+static ino_t
+inode(ino_t real)
+{
+	static ino_t last = 1000;
+	const char *how = getenv("SHIM_INODE");
+
+	return how == NULL ? real : strcmp(how, "same") == 0 ? 1 : ++last;
+}
+
+struct dirent *
+readdir(DIR *d)
+{
+	struct dirent *(*f)(DIR *) = next("readdir"), *e = f(d);
+
+	if (e != NULL)
+		e->d_ino = inode(e->d_ino);
+	return e;
+}
+
+struct dirent64 *
+readdir64(DIR *d)
+{
+	struct dirent64 *(*f)(DIR *) = next("readdir64"), *e = f(d);
+
+	if (e != NULL)
+		e->d_ino = inode(e->d_ino);
+	return e;
 }
 
 static int

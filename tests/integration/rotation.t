@@ -87,4 +87,111 @@ is(scalar files($spool), $sent + 3, 'all are in the spool');
 like(slurp($worker->{log}), qr/ key=2 /, 'the log tells who signs with the old');
 diag("$sent deliveries while the key was changed");
 reap($worker);
+
+# How others put a new key in place.  What the sandbox lets SIGHUP read is read;
+# of the rest the reason names the cure.
+sub write_file {
+	my ($path, $text) = @_;
+	open my $out, '>', $path or die "$path: $!";
+	print {$out} $text;
+	close $out or die $!;
+	return;
+}
+
+# A link is replaced in one step.
+sub link_to {
+	my ($target, $path) = @_;
+	symlink $target, "$path.tmp" or die $!;
+	rename "$path.tmp", $path or die $!;
+	return;
+}
+
+sub make_dirs { mkdir $_ or die "$_: $!" for @_; return }
+
+my %layouts = (
+	'a Kubernetes volume' => [1, 'key', sub {
+		my ($at, $key, $n) = @_;
+		make_dirs("$at/..$n");
+		write_file("$at/..$n/key", "$key\n");
+		link_to("..$n", "$at/..data");
+		link_to('..data/key', "$at/key") if $n == 1;
+		system 'rm', '-r', "$at/..1" if $n == 2 }],
+	'a link to another file of the directory' => [1, 'key', sub {
+		my ($at, $key, $n) = @_;
+		write_file("$at/key$n", "$key\n");
+		link_to("key$n", "$at/key") }],
+	'generations, as of agenix and sops-nix' => [0, 'secrets/key', sub {
+		my ($at, $key, $n) = @_;
+		make_dirs("$at/secrets.d") if $n == 1;
+		make_dirs("$at/secrets.d/$n");
+		write_file("$at/secrets.d/$n/key", "$key\n");
+		link_to("$at/secrets.d/$n", "$at/secrets");
+		system 'rm', '-r', "$at/secrets.d/1" if $n == 2 }],
+	'a link into generations' => [0, 'etc/key', sub {
+		my ($at, $key, $n) = @_;
+		make_dirs("$at/etc", "$at/secrets.d") if $n == 1;
+		make_dirs("$at/secrets.d/$n");
+		write_file("$at/secrets.d/$n/key", "$key\n");
+		link_to("$at/secrets.d/$n/key", "$at/etc/key") }],
+	'a directory that is replaced' => [0, 'keys/key', sub {
+		my ($at, $key, $n) = @_;
+		make_dirs("$at/keys.new");
+		write_file("$at/keys.new/key", "$key\n");
+		rename "$at/keys", "$at/keys.old" or die $! if $n == 2;
+		rename "$at/keys.new", "$at/keys" or die $! }],
+);
+
+# One worker whose key is at PATH; its log after SIGHUP.
+sub worker_of {
+	my ($path, @with) = @_;
+	return worker(spool => new_spool(), @with, env => {
+		PROTOCOL_HOOK_SECRET => undef, PROTOCOL_HOOK_SECRET_FILE => $path });
+}
+sub hangup {
+	kill 'HUP', $worker->{pid};
+	wait_for(sub { slurp($worker->{log}) =~ /result=reload/ });
+	return slurp($worker->{log});
+}
+
+for my $name (sort keys %layouts) {
+	my ($in_reach, $path, $place) = @{ $layouts{$name} };
+	my $at = scratch();
+	$place->($at, $old, 1);
+	$worker = worker_of("$at/$path");
+	is(status($old, 'l1'), 200, "$name: the old key");
+	my $confined = slurp($worker->{log}) !~ /sandbox_off(?!.*Landlock is on)/;
+	$place->($at, $new, 2);
+	if ($in_reach || !$confined) {
+		like(hangup(), qr/^result=reloaded$/m, "$name: reloaded");
+	} else {
+		like(hangup(), qr/^result=reload_failed\ reason=".*sandbox
+			.*restart\ the\ process"$/mx, "$name: names the cure");
+		is(status($old, 'l2'), 200, "$name: the old key stays");
+		reap($worker);
+		$worker = worker_of("$at/$path");
+	}
+	is(status($new, 'l3'), 200, "$name: the new key");
+	is(status($old, 'l4'), 401, "$name: not the old one");
+	reap($worker);
+}
+
+# A file that may not be read is no matter of the sandbox.
+SKIP: {
+	my @other = $> == 0 ? as_other() : ('env');
+	skip 'nobody else can run it', 2 if !@other;
+	my $at = scratch();
+	write_file("$at/key", "$old\n");
+	$spool = new_spool();
+	chown 54321, 54321, $at, "$at/key", $spool if $> == 0;
+	chmod 0755, $at, $spool =~ s{/spool$}{}r;
+	my $socket = scratch();
+	chmod 0777, $socket;
+	$worker = worker(spool => $spool, dir => $socket, under => \@other, env => {
+		PROTOCOL_HOOK_SECRET => undef, PROTOCOL_HOOK_SECRET_FILE => "$at/key" });
+	is(status($old, 'l5'), 200, 'as another user');
+	chmod 0, "$at/key";
+	like(hangup(), qr/^result=reload_failed reason=".*FILE Permission denied"$/m,
+		'a file that may not be read');
+	reap($worker);
+}
 done_testing();
