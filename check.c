@@ -119,7 +119,7 @@ check_keys(struct config *cfg)
 	else if (k->shortest < KEY_SHORT)
 		say(NOTE, "key", "one has only %zu bytes, which can be "
 		    "guessed: is it whole?", k->shortest);
-	else if (k->odd)
+	else if (k->odd[0] != 0)
 		say(NOTE, "key", "one begins or ends with a space or a quote: "
 		    "is that meant?");
 	else
@@ -307,6 +307,7 @@ command_check(struct config *cfg, const struct arguments *a)
 	(void)a;
 	check_user();
 	config_each(say_variable);
+	config_each_unknown(say_variable);
 	check_keys(cfg);
 	check_clock(cfg->spool);
 	say(OK, "libraries", "json-c %s, Nettle %d.%d", json_c_version(),
