@@ -462,4 +462,31 @@ wait_for(sub { slurp($worker->{log}) =~ /reload/ });
 is(post($worker, event())->{status}, 500, '... also after SIGHUP');
 reap($worker);
 
+# A name that is misspelt is logged: once by a process, and in CGI where somebody
+# looks, but not with each delivery.
+my $unknown = qr/^result=unknown_variable reason="PROTOCOL_HOOK_KEEPDAYS is not a (?#
+	)variable of protocol-hook"\n/m;
+my %misspelt = (spool => new_spool(), env => { PROTOCOL_HOOK_KEEPDAYS => 1 });
+$worker = worker(%misspelt);
+ok(wait_for(sub { -e $worker->{log} && slurp($worker->{log}) =~ $unknown }),
+	'a misspelt variable is logged before any request');
+is(post($worker, event())->{status}, 200, '... deliveries are taken')
+	for 1 .. 2;
+post($worker, '', params => { REQUEST_METHOD => 'GET' });
+reap($worker);
+is(scalar(() = slurp($worker->{log}) =~ /unknown_variable/g), 1, '... once');
+$worker = worker(%misspelt, no_stderr => 1);
+like(post($worker, event())->{err}, $unknown,
+	'... to the web server where nobody reads standard error');
+unlike(post($worker, event())->{err}, qr/unknown/, '... once');
+reap($worker);
+for (['GET', {}, 1], ['POST', {}, 0], ['POST', { HTTP_X_PROTOCOL_SIGNATURE => 0 },
+	0], ['POST', { PROTOCOL_HOOK_MAX_BODY => 'x' }, 1]) {
+	my ($method, $env, $n) = @{$_};
+	my $got = cgi(spool => $misspelt{spool}, body => event(), env => {
+		%{ $misspelt{env} }, REQUEST_METHOD => $method, %{$env} });
+	is(scalar(() = $got->{log} =~ /$unknown/g), $n,
+		"CGI: $method, $got->{status}: logged $n times");
+}
+
 done_testing();
