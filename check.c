@@ -113,10 +113,12 @@ put_time(char text[TIME_SIZE], time_t t)
 /* What a directory has in it. */
 struct content {
 	unsigned int own;	/* names of the spool's */
+	bool lock;		/* that one is among them */
 	bool other;		/* what is neither the spool's nor a reader's */
 };
 
-#define CONTENT_OWN	3	/* so many of the spool's 4 names make it one */
+#define CONTENT_OWN	3	/* so many of 4 names make it a spool ... */
+#define CONTENT_LOCKED	2	/* ... or so many, if lock is one */
 
 static bool
 is_own(const char *name)
@@ -131,6 +133,7 @@ look_at_entry(void *arg, int dir, const struct dirent *e)
 	struct content *c = arg;
 	struct stat st, parent;
 
+	c->lock |= strcmp(e->d_name, "lock") == 0;
 	if (is_own(e->d_name))
 		c->own++;
 	/* Readers make directories of their own, maybe before us. */
@@ -174,7 +177,7 @@ is_foreign(const char *path)
 	struct content c = { 0 };
 
 	return dir_each(AT_FDCWD, path, look_at_entry, &c) == 0 && c.other &&
-	    c.own < CONTENT_OWN;
+	    c.own < (c.lock ? CONTENT_LOCKED : CONTENT_OWN);
 }
 
 /* Whether it is the spool's alone, so that a cure may change its mode. */

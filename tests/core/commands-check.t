@@ -177,6 +177,15 @@ for my $before (qw(lost+found .snapshot archive)) {
 	is((check({ %in, PROTOCOL_HOOK_SPOOL => $fresh }))[0], 0,
 		"check: a spool with $before alone is a fresh one");
 }
+# What was one, though somebody has removed a part and put other things there.
+{
+	my $used = new_spool();
+	check({ %in, PROTOCOL_HOOK_SPOOL => $used });
+	system "rm -r $used/archive $used/rejected";
+	open $fh, '>', "$used/README" or die $!;
+	is((check({ %in, PROTOCOL_HOOK_SPOOL => $used }))[0], 0,
+		'check: a spool of which a part is gone is one');
+}
 for my $name (q(it's a spool; touch x), '-rf', '$(id)') {
 	my $odd = scratch() . "/$name";
 	mkdir $odd or die $!;
@@ -312,7 +321,7 @@ SKIP: {
 	chmod 0550, "$his/new";
 	($status, $out) = run(\%his, 'check');
 	is($status, 1, 'check: new/ read-only');
-	like($out, qr{^FAIL +new/ .*denied: chmod u\+rwx \Q$his\E/new$}m, 'says so');
+	like($out, qr{^FAIL .*new/.*denied: chmod u\+rwx \Q$his\E/new$}m, 'says so');
 	chmod 0770, "$his/new";
 	chmod 0500, "$his/archive";
 	($status, $out) = run(\%his, 'check');
