@@ -20,8 +20,8 @@ LIBRARIES = fcgi nettle json-c
 # Older ones lack calls that are made, or were never tried.
 OLDEST = 'fcgi >= 2.4.2' 'nettle >= 3.4' 'json-c >= 0.15'
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c sandbox.c reply.c config.c commands.c check.c status.c \
-	replay.c watch.c util.c
+	spool.c sandbox.c reply.c config.c service.c commands.c check.c \
+	status.c replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # Those that look at the clock.
 CLOCKED = gateway.c spool.c check.c status.c util.c
@@ -112,6 +112,10 @@ build/dumpable/protocol-hook: $(OBJECTS) tests/dumpable/dumpable.h
 # Without inotify.
 build/poll/protocol-hook: $(OBJECTS)
 	$(call other,watch.c,-DWATCH_POLL)
+
+# With the unit's files in the directory root/ below the current one.
+build/root/protocol-hook: $(OBJECTS)
+	$(call other,service.c,-DROOTDIR='"root"')
 
 # In another year.
 build/later/protocol-hook: $(OBJECTS) tests/later/later.c tests/later/later.h
@@ -239,6 +243,7 @@ ALL_TESTS = $(CORE_TESTS) $(sort $(wildcard tests/servers/*.t \
 
 TESTED = all $(UNIT_TESTS) $(SEEDED) build/quick/protocol-hook \
 	build/dumpable/protocol-hook build/poll/protocol-hook \
+	build/root/protocol-hook \
 	build/later/protocol-hook build/shim.so
 
 run-coverage: $(TESTED)

@@ -39,12 +39,12 @@ static const struct command {
 	const char *name, *operands, *what;
 	int (*run)(struct config *, const struct arguments *);
 	int min, max;		/* operands */
-	bool spool;		/* root acts as the spool's owner */
+	bool spool;		/* root acts as the receiver's user */
 	struct flag flags[FLAGS_MAX + 1];
 } commands[] = {
 	{ "check", "", "say what would make a delivery fail, and the cure",
 	    command_check, 0, 0, true, {
-		{ 'u', "USER", "as this user, else root as the spool's owner" },
+		{ 'u', "USER", "whom the receiver runs as; else the spool's owner" },
 	    } },
 	{ "sign", "[FILE]", "print the signature of a body",
 	    sign, 0, 1, false, { { 0 } } },
@@ -172,6 +172,18 @@ read_body(const char *path, size_t *len)
 	return body;
 }
 
+static bool
+has_key(const struct config *cfg, const struct arguments *a)
+{
+	if (cfg->key_error[0] == '\0')
+		return true;
+	if (a->service->secret != NULL)
+		warnx("%s: %s", a->service->secret, cfg->key_error);
+	else
+		warnx("%s", cfg->key_error);
+	return false;
+}
+
 static int
 sign(struct config *cfg, const struct arguments *a)
 {
@@ -179,10 +191,8 @@ sign(struct config *cfg, const struct arguments *a)
 	char hex[DIGEST_HEX + 1];
 	size_t len;
 
-	if (cfg->key_error[0] != '\0') {
-		warnx("%s", cfg->key_error);
+	if (!has_key(cfg, a))
 		return 1;
-	}
 	if ((body = read_body(a->operand[0], &len)) == NULL)
 		return 1;
 	keys_sign(&cfg->keys, signature, body, len);
@@ -199,10 +209,8 @@ verify(struct config *cfg, const struct arguments *a)
 	unsigned int key;
 	size_t len;
 
-	if (cfg->key_error[0] != '\0') {
-		warnx("%s", cfg->key_error);
+	if (!has_key(cfg, a))
 		return 1;
-	}
 	if (signature_decode(signature, a->operand[0]) == -1) {
 		warnx("the signature is not 64 hex digits");
 		return 1;
@@ -218,18 +226,80 @@ verify(struct config *cfg, const struct arguments *a)
 
 /* Running */
 
-/*
- * As USER, or root as the owner of the spool at PATH: in a directory of someone
- * else root would follow that one's links, and leave files there that the
- * receiver can't remove.
- */
-static int
-act_as(const char *user, const char *path)
-{
-	struct passwd *pw;
-	struct stat st;
+struct identity {
 	uid_t uid;
 	gid_t gid;
+	const char *name;	/* or NULL */
+};
+
+static void
+set_identity(struct identity *id, const struct passwd *pw)
+{
+	id->uid = pw->pw_uid;
+	id->gid = pw->pw_gid;
+	id->name = pw->pw_name;
+}
+
+/* A user by name, or by number; ST is the spool's, or NULL. */
+static int
+find_user(struct identity *id, const char *user, const struct stat *st)
+{
+	struct passwd *pw = getpwnam(user);
+	uint64_t n;
+
+	if (pw == NULL && number_read(&n, user, strlen(user)) == 0 &&
+	    n < (uid_t)-1) {
+		/* A container's user may have no name here. */
+		if ((pw = getpwuid((uid_t)n)) == NULL) {
+			id->uid = (uid_t)n;
+			id->gid = st != NULL ? st->st_gid : (gid_t)n;
+			id->name = NULL;
+			return 0;
+		}
+	}
+	if (pw == NULL) {
+		warnx("there is no user %s", user);
+		return -1;
+	}
+	set_identity(id, pw);
+	return 0;
+}
+
+static void
+find_owner(struct identity *id, const struct stat *st)
+{
+	struct passwd *pw = getpwuid(st->st_uid);
+
+	id->uid = st->st_uid;
+	id->gid = st->st_gid;
+	id->name = NULL;
+	if (pw != NULL)
+		set_identity(id, pw);
+}
+
+static int
+become(const struct identity *id)
+{
+	if (id->uid == geteuid() || ((id->name != NULL ?
+	    initgroups(id->name, id->gid) : setgroups(1, &id->gid)) == 0 &&
+	    setgid(id->gid) == 0 && setuid(id->uid) == 0))
+		return 0;
+	warn("acting as uid %ld", (long)id->uid);
+	return -1;
+}
+
+/*
+ * As USER; or root as the owner of the spool at PATH: in a directory of someone
+ * else root would follow that one's links, and leave files there that the
+ * receiver can't remove.  A spool that is root's, or missing, tells nothing of
+ * the receiver: then as UNIT, if there is such a user.
+ */
+static int
+act_as(struct arguments *a, const char *path, const char *unit)
+{
+	const char *user = a->flag['u'];
+	struct stat st, *owned = stat(path, &st) == 0 ? &st : NULL;
+	struct identity id;
 
 #if defined(STATIC) && defined(__GLIBC__)
 	/* Modules of nsswitch.conf(5) crash in a program without their libc. */
@@ -238,37 +308,50 @@ act_as(const char *user, const char *path)
 	__nss_configure_lookup("initgroups", "files");
 #endif
 	if (user != NULL) {
-		if ((pw = getpwnam(user)) == NULL) {
-			warnx("there is no user %s", user);
-			return -1;
-		}
-	} else if (geteuid() != 0 || stat(path, &st) == -1)
+		a->whom = "as -u says";
+	} else if (geteuid() != 0) {
 		return 0;
-	else
-		pw = getpwuid(st.st_uid);
-	uid = pw != NULL ? pw->pw_uid : st.st_uid;
-	gid = pw != NULL ? pw->pw_gid : st.st_gid;
-	/* A container's user may have no name here. */
-	if (uid == geteuid() || ((pw != NULL ?
-	    initgroups(pw->pw_name, gid) : setgroups(1, &gid)) == 0 &&
-	    setgid(gid) == 0 && setuid(uid) == 0))
+	} else if (owned != NULL && st.st_uid != 0) {
+		a->whom = "the spool's owner";
+		find_owner(&id, &st);
+		return become(&id);
+	} else if (*unit != '\0') {
+		a->whom = "User= of protocol-hook.service";
+		user = unit;
+	} else
 		return 0;
-	warn("acting as uid %ld", (long)uid);
-	return -1;
+	return find_user(&id, user, owned) == -1 ? -1 : become(&id);
+}
+
+/* Only check goes on with what is wrong, to say all of it. */
+static const char *
+configuration_error(const struct command *c, const struct config *cfg,
+    const struct service *sv)
+{
+	if (c->run == command_check)
+		return NULL;
+	if (sv->error[0] != '\0')
+		return sv->error;
+	return c->spool && cfg->error[0] != '\0' ? cfg->error : NULL;
 }
 
 static int
-run(const struct command *c, const struct arguments *a)
+run(const struct command *c, struct arguments *a)
 {
 	static struct config cfg;
+	static struct service service;
+	const char *why;
 	int status;
 
+	service_read(&service);
+	a->service = &service;
 	config_read(&cfg);
-	if (c->spool && cfg.error[0] != '\0' && c->run != command_check) {
-		warnx("%s", cfg.error);
+	if ((why = configuration_error(c, &cfg, &service)) != NULL) {
+		warnx("%s", why);
 		return 1;
 	}
-	if (c->spool && act_as(a->flag['u'], cfg.spool) == -1)
+	if (c->spool && act_as(a, cfg.spool, c->run == command_check ?
+	    service.user : "") == -1)
 		return 1;
 	status = c->run(&cfg, a);
 	wipe(&cfg, sizeof(cfg));

@@ -15,6 +15,7 @@
 #include "hook.h"
 
 #define MAX_BODY_MAX	((uint64_t)1 << 30)
+#define SHOWN_MAX	64	/* bytes of a bad value that are shown */
 
 #define PREFIX		"PROTOCOL_HOOK_"
 #define SECRET		"PROTOCOL_HOOK_SECRET"
@@ -45,13 +46,14 @@ static const char *
 set_spool(struct config *cfg, const char *value)
 {
 	cfg->spool = value;
-	return *value == '\0' ? "is empty" : NULL;
+	return *value == '\0' ? "is not the name of a directory" : NULL;
 }
 
 static const char *
 set_events(struct config *cfg, const char *value)
 {
-	return wanted_read(&cfg->wanted, value);
+	return wanted_read(&cfg->wanted, value) == NULL ? NULL :
+	    "is not an event that Protocol sends";
 }
 
 static const char *
@@ -60,7 +62,7 @@ set_max_body(struct config *cfg, const char *value)
 	uint64_t n;
 
 	if (size_read(&n, value, "KM") == -1 || n == 0 || n > MAX_BODY_MAX)
-		return "is no number of bytes from 1 to 1024M";
+		return "is not a number of bytes from 1 to 1024M";
 	cfg->max_body = (size_t)n;
 	return NULL;
 }
@@ -71,7 +73,7 @@ set_keep_days(struct config *cfg, const char *value)
 	uint64_t n;
 
 	if (number_read(&n, value, strlen(value)) != 0 || n > KEEP_DAYS_MAX)
-		return "is no number of days from 0 to 3650";
+		return "is not a number of days from 0 to 3650";
 	cfg->keep_days = (unsigned int)n;
 	return NULL;
 }
@@ -80,11 +82,11 @@ static const char *
 set_min_free(struct config *cfg, const char *value)
 {
 	if (size_read(&cfg->min_free, value, "KMG") == -1)
-		return "is no number of bytes";
+		return "is not a number of bytes";
 	return NULL;
 }
 
-/* All that have a default; the keys are read apart. */
+/* All that have a default; the keys are read separately. */
 static const struct setting {
 	const char *name, *fallback;
 	const char *(*set)(struct config *, const char *);
@@ -96,6 +98,47 @@ static const struct setting {
 	{ "PROTOCOL_HOOK_MIN_FREE", "64M", set_min_free },
 };
 
+#define SETTINGS	(sizeof(settings) / sizeof(settings[0]))
+
+/* The first word of LIST that wanted_read() refuses, or all of LIST. */
+static const char *
+bad_event(char word[SHOWN_MAX + 1], const char *list)
+{
+	static const char separators[] = ", \t\r\n";
+	struct wanted wanted;
+	size_t n;
+
+	for (;; list += n) {
+		list += strspn(list, separators);
+		if ((n = strcspn(list, separators)) == 0)
+			return "";
+		snprintf(word, SHOWN_MAX + 1, "%.*s", (int)n, list);
+		if (wanted_read(&wanted, word) != NULL)
+			return word;
+	}
+}
+
+/*
+ * What is wrong with a setting, with the value or the word in it that is, in
+ * static memory; control characters, which a terminal would obey, become "?".
+ */
+static const char *
+explain(const struct setting *s, const char *value, const char *why)
+{
+	static char text[CONFIG_ERROR_SIZE];
+	char shown[SHOWN_MAX + 1], word[SHOWN_MAX + 1];
+	size_t i;
+
+	if (s->set == set_events)
+		value = bad_event(word, value);
+	for (i = 0; i < SHOWN_MAX && value[i] != '\0'; i++)
+		shown[i] = value[i] >= ' ' && value[i] <= '~' ? value[i] : '?';
+	shown[i] = '\0';
+	snprintf(text, sizeof(text), "\"%s%s\" %s", shown,
+	    value[i] != '\0' ? "..." : "", why);
+	return text;
+}
+
 /* A key from the environment; an empty one is none. */
 static const char *
 key_from_env(const char *name)
@@ -103,6 +146,13 @@ key_from_env(const char *name)
 	const char *value = getenv(name);
 
 	return value != NULL && *value != '\0' ? value : NULL;
+}
+
+static const char *
+read_secret_file(struct keys *keys, const char *path)
+{
+	return *path == '\0' ? "is empty: it names no file" :
+	    keys_read_file(keys, path);
 }
 
 static const char *
@@ -117,15 +167,17 @@ read_keys(struct config *cfg, const char **name)
 		return "can't be set together with a key itself";
 	if (file != NULL) {
 		cfg->secret_file = file;
-		return keys_read_file(&cfg->keys, file);
+		return read_secret_file(&cfg->keys, file);
 	}
 	*name = SECRET;
 	if (secret == NULL)
 		return "is not set: there is no key";
 	keys_add(&cfg->keys, secret, strlen(secret));
-	if (previous != NULL)
-		keys_add(&cfg->keys, previous, strlen(previous));
-	return NULL;
+	if (previous == NULL || keys_error(&cfg->keys) != NULL)
+		return keys_error(&cfg->keys);
+	*name = SECRET_PREVIOUS;
+	keys_add(&cfg->keys, previous, strlen(previous));
+	return keys_error(&cfg->keys);
 }
 
 /* In place: /proc/PID/environ shows the block the process was started with. */
@@ -147,24 +199,32 @@ fail(char error[CONFIG_ERROR_SIZE], const char *name, const char *why)
 		snprintf(error, CONFIG_ERROR_SIZE, "%s %s", name, why);
 }
 
+/* Reads a setting; *VALUE is what it is, or its default.  NULL, or why not. */
+static const char *
+set_one(struct config *cfg, const struct setting *s, const char **value)
+{
+	const char *why;
+
+	if ((*value = getenv(s->name)) == NULL)
+		*value = s->fallback;
+	why = s->set(cfg, *value);
+	return why != NULL ? explain(s, *value, why) : NULL;
+}
+
 void
 config_read(struct config *cfg)
 {
-	const struct setting *s, *end;
 	const char *name, *value, *why;
+	size_t i;
 
 	memset(cfg, 0, sizeof(*cfg));
 	if ((why = read_keys(cfg, &name)) != NULL)
 		fail(cfg->key_error, name, why);
 	wipe_from_env(SECRET);
 	wipe_from_env(SECRET_PREVIOUS);
-	end = settings + sizeof(settings) / sizeof(settings[0]);
-	for (s = settings; s < end; s++) {
-		value = getenv(s->name);
-		why = s->set(cfg, value != NULL ? value : s->fallback);
-		if (why != NULL)
-			fail(cfg->error, s->name, why);
-	}
+	for (i = 0; i < SETTINGS; i++)
+		if ((why = set_one(cfg, &settings[i], &value)) != NULL)
+			fail(cfg->error, settings[i].name, why);
 }
 
 const char *
@@ -198,7 +258,7 @@ config_reload(struct config *cfg)
 		why = "can't be read again: it is not what the key is from";
 	else {
 		errno = 0;
-		why = keys_read_file(&keys, cfg->secret_file);
+		why = read_secret_file(&keys, cfg->secret_file);
 		if (why != NULL && is_out_of_reach(cfg->secret_file))
 			why = "is in another directory than at the start, "
 			    "which the sandbox does not let the process read: "
@@ -226,7 +286,7 @@ is_ours(const char *name, size_t n)
 	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (strlen(keys[i]) == n && strncmp(keys[i], name, n) == 0)
 			return true;
-	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+	for (i = 0; i < SETTINGS; i++)
 		if (strlen(settings[i].name) == n &&
 		    strncmp(settings[i].name, name, n) == 0)
 			return true;
@@ -237,22 +297,42 @@ void
 config_each(config_say *say)
 {
 	static struct config scratch;
+	const char *value, *why;
+	size_t i;
+
+	for (i = 0; i < SETTINGS; i++) {
+		why = set_one(&scratch, &settings[i], &value);
+		say(settings[i].name, value, why);
+	}
+}
+
+void
+config_each_unknown(config_say *say)
+{
 	char name[128];
-	const char *value;
 	size_t i, n;
 	char **e;
 
-	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		if ((value = getenv(settings[i].name)) == NULL)
-			value = settings[i].fallback;
-		say(settings[i].name, value, settings[i].set(&scratch, value));
-	}
 	for (e = environ; *e != NULL; e++) {
 		n = strcspn(*e, "=");
 		if (strncmp(*e, PREFIX, sizeof(PREFIX) - 1) != 0 ||
 		    is_ours(*e, n))
 			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)n, *e);
-		say(name, "", "is no variable of protocol-hook");
+		for (i = 0; i < n && i < sizeof(name) - 1; i++)
+			name[i] = (*e)[i] > ' ' && (*e)[i] <= '~' ?
+			    (*e)[i] : '?';
+		name[i] = '\0';
+		say(name, "", "is not a variable of protocol-hook");
 	}
+}
+
+bool
+config_is_set(void)
+{
+	char **e;
+
+	for (e = environ; *e != NULL; e++)
+		if (strncmp(*e, PREFIX, sizeof(PREFIX) - 1) == 0)
+			return true;
+	return false;
 }

@@ -362,6 +362,17 @@ note(const char *result, const char *why)
 	lines_size += reply_log_note(log_room(), result, why);
 }
 
+/* It may be misspelt, so that a default is used where none was meant. */
+static void
+note_unknown(const char *name, const char *value, const char *why)
+{
+	char reason[256];
+
+	(void)value;
+	snprintf(reason, sizeof(reason), "%s %s", name, why);
+	note("unknown_variable", reason);
+}
+
 /* CGI */
 
 /* Never past CONTENT_LENGTH: some servers keep the pipe open. */
@@ -429,6 +440,10 @@ gateway_cgi(struct config *cfg)
 	spool_commit(&rv.spool);
 	settle(&rq);
 	if (stderr_is_read() && !stderr_is_stdout()) {
+		/* Not with each delivery. */
+		if (rq.outcome == OUTCOME_READY ||
+		    rq.outcome == OUTCOME_MISCONFIGURED)
+			config_each_unknown(note_unknown);
 		lines_size += reply_log(log_room(), &rq);
 		flush_log();
 	}
@@ -755,8 +770,11 @@ gateway_fastcgi(struct config *cfg, int listener)
 	}
 	keep_memory();
 	open_receiver(&rv, cfg);
+	config_each_unknown(note_unknown);
 	check_confined(&rv);	/* and make what the spool lacks */
 	init_requests();
+	if (!log_to_server)
+		flush_log();
 	while (!stop || connections_busy()) {
 		connections_wait(nparked > 0 ? PARKED_LOOK : -1);
 		answer_signals(cfg);

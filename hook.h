@@ -69,15 +69,29 @@ int dir_each(int at, const char *name, each_name *, void *arg);
 
 #define KEYS_MAX	8	/* keys accepted at the same time */
 
+/* What a key from Protocol hardly has; keys_error() refuses the last four. */
+#define ODD_EDGE	0x01	/* begins or ends with a space or a quote */
+#define ODD_SPACE	0x02	/* has white space */
+#define ODD_BYTE	0x04	/* has a byte that is not printable ASCII */
+#define ODD_ESCAPE	0x08	/* has a backslash followed by n or r */
+#define ODD_NAME	0x10	/* begins as NAME=value */
+#define ODD_HASH	0x20	/* begins with # */
+#define ODD_COMMENT	0x40	/* ... and has white space */
+#define ODD_VARIABLE	0x80	/* begins as PROTOCOL_HOOK_NAME=value */
+#define ODD_BREAK	0x100	/* has a line break before its end */
+#define ODD_BOM		0x200	/* begins with a byte order mark */
+
 struct keys {
 	unsigned int n;
 	size_t shortest;	/* bytes of the shortest key */
-	unsigned int odd;	/* one begins or ends with space or a quote */
+	unsigned int odd[KEYS_MAX];	/* ODD_ bits of each key */
 	struct hmac_sha256_ctx hmac[KEYS_MAX];
 };
 
 /* NULL, or why the key was not taken.  The caller wipes KEY. */
 const char *keys_add(struct keys *, const char *key, size_t len);
+/* NULL, or what shows that one of the keys can't be meant as a key. */
+const char *keys_error(const struct keys *);
 /* One key a line, the current one first; NULL, or why not. */
 const char *keys_read_file(struct keys *, const char *path);
 /* Exactly 64 hex digits of either case, NUL-terminated; 0 or -1. */
@@ -164,10 +178,34 @@ void config_read(struct config *);
 const char *config_error(const struct config *);
 /* Reads the secret file again; NULL, or why the old keys stay. */
 const char *config_reload(struct config *);
-/* VALUE is what NAME is set to, or its default; WHY not, or NULL. */
+/*
+ * Called with a variable's NAME and VALUE (or default); WHY says what is wrong
+ * with it, in static memory, or is NULL.
+ */
 typedef void config_say(const char *name, const char *value, const char *why);
-/* Goes over all variables but the keys, and over those that are none of ours. */
+/* Calls SAY for each variable but those of the keys. */
 void config_each(config_say *);
+/* Calls SAY for each PROTOCOL_HOOK_ variable that is none of ours. */
+void config_each_unknown(config_say *);
+/* Whether any PROTOCOL_HOOK_ variable is set. */
+bool config_is_set(void);
+
+/* service.c: what the package's systemd unit uses */
+
+struct service {
+	const char *environment;	/* the file taken, or NULL */
+	const char *secret;		/* the same for the keys' file */
+	char user[64];			/* User= of the unit, or "" */
+	bool unit;			/* it is installed */
+	bool credential;		/* systemd hands it SECRET, as root */
+	char error[CONFIG_ERROR_SIZE];	/* why ENVIRONMENT was not taken */
+};
+
+/*
+ * Looks for the unit.  Where no PROTOCOL_HOOK_ variable is set, sets those of
+ * the unit's files in our environment: to be called before config_read().
+ */
+void service_read(struct service *);
 
 /* spool.c: safe on disk */
 
@@ -427,6 +465,9 @@ int gateway_fastcgi(struct config *, int listener);
 struct arguments {
 	const char *flag[128];	/* by letter: its value or "", or NULL */
 	char **operand;		/* NULL at the end */
+	/* not from the command line: commands.c */
+	const struct service *service;
+	const char *whom;	/* why we act as another user, or NULL */
 };
 
 int command(int argc, char **argv);

@@ -5,7 +5,8 @@
  * Keys live in struct keys only, as HMAC states; every buffer that held one in
  * plain is wiped.  No branch and no index here depends on a key or on the
  * signature that was expected: all keys are tried, and compared in constant
- * time.
+ * time.  Only where a key begins and ends, and whether it can be meant as one,
+ * is branched on, when keys are read.
  */
 #include <sys/stat.h>
 
@@ -30,29 +31,117 @@
 #define DIGEST(name, ctx, out)	name##_digest(ctx, DIGEST_SIZE, out)
 #endif
 
-/* What a key from Protocol hardly begins or ends with; without a branch. */
+/* Comparisons of bytes that give 0 or 1 without a branch. */
 static unsigned int
-is_odd(char c)
+is(unsigned int a, unsigned int b)
 {
-	static const char odd[] = { ' ', '\t', '\r', '\n', '"', '\'' };
-	unsigned int any = 0;
+	return ((a ^ b) - 1) >> 31;
+}
+
+static unsigned int
+is_within(unsigned int c, unsigned int first, unsigned int last)
+{
+	return 1 ^ ((c - first) >> 31 | (last - c) >> 31);
+}
+
+static unsigned int
+is_space(unsigned int c)
+{
+	return is(c, ' ') | is(c, '\t');
+}
+
+static unsigned int
+is_break(unsigned int c)
+{
+	return is(c, '\r') | is(c, '\n');
+}
+
+static unsigned int
+is_edge(unsigned int c)
+{
+	return is_space(c) | is_break(c) | is(c, '"') | is(c, '\'');
+}
+
+static unsigned int
+begins_with(const char *key, size_t len, const char *with)
+{
+	size_t n = strlen(with);
+
+	return len >= n ? (unsigned int)memeql_sec(key, with, n) : 0;
+}
+
+/* Whether it is NAME=value; "=" alone may end a key in base64. */
+static unsigned int
+is_assignment(const char *key, size_t len)
+{
+	unsigned int c, name = 1, equals = 0, value = 0;
 	size_t i;
 
-	for (i = 0; i < sizeof(odd); i++)
-		any |= (unsigned int)memeql_sec(&c, &odd[i], 1);
-	return any;
+	for (i = 0; i < len; i++) {
+		c = (unsigned char)key[i];
+		value |= equals & (1 ^ is(c, '='));
+		equals |= name & is(c, '=') & (i > 0);
+		name &= is_within(c | 0x20, 'a', 'z') | is(c, '_') |
+		    is_within(c, '0', '9');
+	}
+	return value;
+}
+
+/* The ODD_ bits of a key.  Its length is no secret. */
+static unsigned int
+oddities(const char *key, size_t len)
+{
+	unsigned int c, escaped = 0, odd = 0, hash;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		c = (unsigned char)key[i];
+		if (i == 0 || i == len - 1)
+			odd |= ODD_EDGE * is_edge(c);
+		else
+			odd |= ODD_BREAK * is_break(c);
+		odd |= ODD_SPACE * is_space(c);
+		odd |= ODD_BYTE * (1 ^ is_within(c, ' ', '~'));
+		odd |= ODD_ESCAPE * (escaped & (is(c, 'n') | is(c, 'r')));
+		escaped = is(c, '\\');
+	}
+	hash = begins_with(key, len, "#");
+	odd |= ODD_NAME * is_assignment(key, len);
+	odd |= ODD_HASH * hash;
+	odd |= ODD_COMMENT * (hash & (odd / ODD_SPACE));
+	odd |= ODD_VARIABLE * (begins_with(key, len, "PROTOCOL_HOOK_") &
+	    (odd / ODD_NAME));
+	return odd | ODD_BOM * begins_with(key, len, "\xef\xbb\xbf");
 }
 
 const char *
 keys_add(struct keys *keys, const char *key, size_t len)
 {
 	if (keys->n == KEYS_MAX)
-		return "too many keys";
+		return "has too many keys: 8 is the limit";
 	if (keys->n == 0 || len < keys->shortest)
 		keys->shortest = len;
-	if (len > 0)
-		keys->odd |= is_odd(key[0]) | is_odd(key[len - 1]);
+	keys->odd[keys->n] = oddities(key, len);
 	hmac_sha256_set_key(&keys->hmac[keys->n++], len, (const uint8_t *)key);
+	return NULL;
+}
+
+const char *
+keys_error(const struct keys *keys)
+{
+	unsigned int i, odd = 0;
+
+	for (i = 0; i < keys->n; i++)
+		odd |= keys->odd[i];
+	if (odd & ODD_BOM)
+		return "has a byte order mark before a key";
+	if (odd & ODD_BREAK)
+		return "has a line break in a key";
+	if (odd & ODD_VARIABLE)
+		return "has the name of a variable before a key";
+	/* Whoever guesses the comment could sign with it. */
+	if (odd & ODD_COMMENT)
+		return "has a comment, which would be a key";
 	return NULL;
 }
 
@@ -73,7 +162,7 @@ keys_read_lines(struct keys *keys, const char *s, size_t n)
 		if (len > 0 && (why = keys_add(keys, s, len)) != NULL)
 			return why;
 	}
-	return keys->n == 0 ? "has no key" : NULL;
+	return keys->n == 0 ? "has no key" : keys_error(keys);
 }
 
 static ssize_t
@@ -110,6 +199,8 @@ keys_read_file(struct keys *keys, const char *path)
 		return strerror(errno);
 	if (fstat(fd, &st) == -1)
 		why = strerror(errno);
+	else if (S_ISDIR(st.st_mode))
+		why = "is a directory, not a file";
 	else if (!S_ISREG(st.st_mode))
 		why = "is not a regular file";
 	else if ((n = read_all(fd, buf, sizeof(buf))) == -1)

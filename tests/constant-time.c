@@ -41,7 +41,7 @@ sign(uint8_t signature[DIGEST_SIZE], const char *key, size_t len)
 	VALGRIND_MAKE_MEM_DEFINED(signature, DIGEST_SIZE);
 }
 
-/* What a key became; how long it is and how it was read is no secret. */
+/* What a key became; how long it is is no secret. */
 static void
 hide(struct keys *keys)
 {
@@ -63,12 +63,19 @@ try_key(size_t len)
 	char key[200], other[] = "the key before it";
 	uint8_t signature[DIGEST_SIZE];
 	struct keys keys = { 0 };
+	unsigned int undefined = 0;
 	size_t i;
 
 	memset(key, 'k', sizeof(key));
 	sign(signature, key, len);
+	VALGRIND_MAKE_MEM_UNDEFINED(key, len);
 	keys_add(&keys, key, len);
 	keys_add(&keys, other, sizeof(other) - 1);
+	/* Whether a key can be meant as one is told. */
+	VALGRIND_GET_VBITS(&keys.odd[0], &undefined, sizeof(keys.odd[0]));
+	if (RUNNING_ON_VALGRIND && undefined == 0)
+		printf("what was read was not secret\n");
+	VALGRIND_MAKE_MEM_DEFINED(keys.odd, sizeof(keys.odd));
 	hide(&keys);
 	printf("right: %u\n", answer(&keys, signature));
 	for (i = 0; i < DIGEST_SIZE; i += DIGEST_SIZE - 1) {

@@ -155,9 +155,28 @@ check_events(const struct config *cfg)
 	return any;
 }
 
+/* Whether it can't be meant as a key. */
+static bool
+is_wrong(const char *key)
+{
+	static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "abcdefghijklmnopqrstuvwxyz0123456789_";
+	size_t n = strlen(key), name = strspn(key, word);
+
+	if (strncmp(key, "\xef\xbb\xbf", 3) == 0)
+		return true;
+	if (n > 2 && strcspn(key + 1, "\r\n") < n - 2)
+		return true;
+	if (key[0] == '#' && strpbrk(key, " \t") != NULL)
+		return true;
+	return strncmp(key, "PROTOCOL_HOOK_", 14) == 0 && key[name] == '=' &&
+	    key[name + strspn(key + name, "=")] != '\0';
+}
+
 /* Keys are taken as they are, and nothing of them stays. */
 static bool
-check_keys(const struct config *cfg, size_t secret, size_t previous)
+check_keys(const struct config *cfg, size_t secret, size_t previous,
+    bool wrong)
 {
 	size_t i;
 
@@ -171,9 +190,9 @@ check_keys(const struct config *cfg, size_t secret, size_t previous)
 		expect(cfg->secret_file == value[SECRET_FILE]);
 		return strcmp(value[SECRET_FILE], key_file) == 0;
 	}
-	if (secret > 0)
+	if (secret > 0 && !wrong)
 		expect(cfg->keys.n == (previous > 0 ? 2 : 1));
-	return secret > 0;
+	return secret > 0 && !wrong;
 }
 
 int
@@ -182,7 +201,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct config cfg;
 	char **before = environ;
 	size_t secret, previous;
-	bool keys, rest;
+	bool wrong = false, keys, rest;
 	int fd;
 
 	if (key_file[0] == '\0') {
@@ -195,10 +214,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	set_variables(data, size);
 	secret = value[SECRET] != NULL ? strlen(value[SECRET]) : 0;
 	previous = value[PREVIOUS] != NULL ? strlen(value[PREVIOUS]) : 0;
+	if (secret > 0)
+		wrong = is_wrong(value[SECRET]);
+	if (secret > 0 && previous > 0)
+		wrong = wrong || is_wrong(value[PREVIOUS]);
 	environ = env;
 	config_read(&cfg);
 	environ = before;
-	keys = check_keys(&cfg, secret, previous);
+	keys = check_keys(&cfg, secret, previous, wrong);
 	rest = check_numbers(&cfg);
 	rest = check_events(&cfg) && rest &&
 	    (value[SPOOL] == NULL || *value[SPOOL] != '\0');

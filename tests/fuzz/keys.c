@@ -39,6 +39,24 @@ read_signature(const char *text)
 	}
 }
 
+/* Whether a file with it is refused, as it can't be meant as a key. */
+static bool
+is_meant(const char *key)
+{
+	static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "abcdefghijklmnopqrstuvwxyz0123456789_";
+	size_t n = strlen(key), name = strspn(key, word);
+
+	if (strncmp(key, "\xef\xbb\xbf", 3) == 0)
+		return false;
+	if (n > 2 && memchr(key + 1, '\r', n - 2) != NULL)
+		return false;
+	if (key[0] == '#' && strpbrk(key, " \t") != NULL)
+		return false;
+	return strncmp(key, "PROTOCOL_HOOK_", 14) != 0 || key[name] != '=' ||
+	    key[name + strspn(key + name, "=")] == '\0';
+}
+
 static void
 sign(uint8_t digest[DIGEST_SIZE], const char *key, size_t len)
 {
@@ -71,6 +89,7 @@ read_file(char *text, size_t size)
 	char path[32], *key[KEYS_MAX + 1];
 	struct keys keys = { 0 };
 	unsigned int n, i, first;
+	bool meant = true;
 	int fd = memfd_create("keys", 0);
 	bool taken;
 
@@ -83,7 +102,9 @@ read_file(char *text, size_t size)
 		return;
 	}
 	n = split(text, key);
-	expect(taken == (n > 0 && n <= KEYS_MAX && size <= 65536));
+	for (i = 0; i < n; i++)
+		meant = meant && is_meant(key[i]);
+	expect(taken == (n > 0 && n <= KEYS_MAX && size <= 65536 && meant));
 	for (i = 0; taken && i < n; i++) {
 		sign(digest, key[i], strlen(key[i]));
 		for (first = 0; strcmp(key[first], key[i]) != 0; first++)

@@ -199,6 +199,97 @@ a_secret_file_has_a_key_a_line(void **state)
 	assert_non_null(keys_read_file(&keys, "/dev/zero"));
 }
 
+static const char *
+read_line(struct keys *keys, const char *line)
+{
+	return read_file(keys, line, strlen(line));
+}
+
+static void
+what_can_not_be_a_key_is_refused(void **state)
+{
+	static const char *const wrong[] = {
+		"\xef\xbb\xbf" "a-key-after-a-byte-order-mark\n",
+		"the-first\n\xef\xbb\xbf" "a-file-that-was-appended\n",
+		"carriage-return\ralone\r",
+		"# the webhook's key\na-key-below-a-comment\n",
+		"a-key-above\n#\ta comment\n",
+		"PROTOCOL_HOOK_SECRET=a-key-with-its-name\n",
+		"PROTOCOL_HOOK_SECRET_PREVIOUS=x",
+	};
+	static const char *const right[] = {
+		"#a-key", "key#with hash", "a-key\r\n", "YWJjZA==", "YWJjZGU=",
+		"PROTOCOL_HOOK_", "PROTOCOL_HOOK_==", "NAME=value",
+		"\xef\xbb", "\xef", "#", "=", "\r", "\r\r", "a\r\r\n",
+	};
+	struct keys keys;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_non_null(read_line(&keys, wrong[i]));
+	for (i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		const char *why = read_line(&keys, right[i]);
+
+		/* A carriage return alone is an empty line. */
+		if (strcmp(right[i], "\r") != 0)
+			assert_null(why);
+	}
+}
+
+static void
+what_is_odd_in_a_key_is_told(void **state)
+{
+	static const struct {
+		const char *key;
+		unsigned int odd;
+	} v[] = {
+		{ "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP", 0 },
+		{ "!#$%&()*+,-./:;<=>?@[\\]^_`{|}~", 0 },
+		{ "YWJjZA==", 0 },
+		{ "", 0 },
+		{ " a", ODD_EDGE | ODD_SPACE },
+		{ "a ", ODD_EDGE | ODD_SPACE },
+		{ "a\t", ODD_EDGE | ODD_SPACE | ODD_BYTE },
+		{ "\"a", ODD_EDGE },
+		{ "a'", ODD_EDGE },
+		{ "a\n", ODD_EDGE | ODD_BYTE },
+		{ "a b", ODD_SPACE },
+		{ "a\nb", ODD_BREAK | ODD_BYTE },
+		{ "a\rb", ODD_BREAK | ODD_BYTE },
+		{ "a\177b", ODD_BYTE },
+		{ "a\001b", ODD_BYTE },
+		{ "\xe2\x80\x8b" "a", ODD_BYTE },	/* U+200B */
+		{ "a\xc2\xa0", ODD_BYTE },		/* U+00A0 */
+		{ "\xe2\x80\x9c" "a\xe2\x80\x9d", ODD_BYTE },
+		{ "\xef\xbb\xbf" "a", ODD_BOM | ODD_BYTE },
+		{ "a\\n", ODD_ESCAPE },
+		{ "a\\r\\n", ODD_ESCAPE },
+		{ "a\\b", 0 },
+		{ "NAME=a", ODD_NAME },
+		{ "my_key1==a", ODD_NAME },
+		{ "=a", 0 },
+		{ "NAME=", 0 },
+		{ "a-b=c", 0 },
+		{ "PROTOCOL_HOOK_SECRET=a", ODD_NAME | ODD_VARIABLE },
+		{ "PROTOCOL_HOOK_SECRET", 0 },
+		{ "#a", ODD_HASH },
+		{ "# a", ODD_HASH | ODD_COMMENT | ODD_SPACE },
+		{ "a #", ODD_SPACE },
+	};
+	struct keys keys;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		memset(&keys, 0, sizeof(keys));
+		keys_add(&keys, v[i].key, strlen(v[i].key));
+		assert_int_equal(v[i].odd, keys.odd[0]);
+		assert_int_equal((v[i].odd & (ODD_COMMENT | ODD_VARIABLE |
+		    ODD_BREAK | ODD_BOM)) != 0, keys_error(&keys) != NULL);
+	}
+}
+
 int
 main(void)
 {
@@ -208,6 +299,8 @@ main(void)
 		cmocka_unit_test(exactly_64_hex_digits_of_either_case),
 		cmocka_unit_test(each_key_is_tried),
 		cmocka_unit_test(a_secret_file_has_a_key_a_line),
+		cmocka_unit_test(what_can_not_be_a_key_is_refused),
+		cmocka_unit_test(what_is_odd_in_a_key_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
