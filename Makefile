@@ -24,7 +24,7 @@ SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
 	replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # Those that look at the clock.
-CLOCKED = gateway.c spool.c check.c status.c util.c
+CLOCKED = gateway.c reply.c spool.c check.c status.c util.c
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))
 

@@ -317,7 +317,10 @@ struct request {
 
 /* The CGI response (RFC 3875, 6); returns its length in bytes. */
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
-/* One logfmt line with its newline; returns its length in bytes. */
+/*
+ * One logfmt line with its newline, which begins with the time; returns its
+ * length in bytes.
+ */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
 /* The same for what is no request; WHY may be NULL. */
 size_t reply_log_note(char line[LOG_SIZE], const char *result,

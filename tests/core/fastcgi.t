@@ -233,8 +233,8 @@ is((fcgi_recv($busy) // {})->{status}, 200, 'SIGTERM: the other, too');
 my $log = slurp($worker->{log});
 unlike($log, qr/\Q$KEY\E/, 'no key in the log');
 unlike($log, qr/xxxxxxxxxxxx/, 'no body in the log');
-is((grep { !/^result=\w+ status=\d{3} .*ms=[\d.]+( reason=.*)?$/ }
-	grep { !/^result=sandbox_off / } split /\n/, $log), 0,
+is((grep { !/^$TS result=\w+ status=\d{3} .*ms=[\d.]+( reason=.*)?$/ }
+	grep { !/^$TS result=sandbox_off / } split /\n/, $log), 0,
 	'every line has its form');
 is(reap($worker), 0, 'SIGTERM ends it with 0');
 
@@ -299,8 +299,8 @@ for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
 	$worker = worker(spool => $spool, @$with);
 	$got = post($worker, $body);
 	is($got->{status}, 200, "@$with: stored");
-	$got->{err} =~ s/\Aresult=sandbox_off .*\n//;
-	like($got->{err}, qr/\Aresult=stored status=200 .*\n\z/,
+	$got->{err} =~ s/\A$TS result=sandbox_off .*\n//;
+	like($got->{err}, qr/\A$TS result=stored status=200 .*\n\z/,
 		"@$with: the log line comes by the connection");
 	is_deeply([content($spool, 'new')], [$body], "@$with: bytes");
 	reap($worker);
@@ -315,11 +315,11 @@ sub set_keys {
 }
 sub reload {
 	my ($want) = @_;
-	my $seen = () = slurp($worker->{log}) =~ /^result=reload/mg;
+	my $seen = () = slurp($worker->{log}) =~ /^$TS result=reload/mg;
 	kill 'HUP', $worker->{pid};
 	ok(wait_for(sub { my $now = () = slurp($worker->{log})
-		=~ /^result=reload/mg; $now > $seen }), 'SIGHUP is seen');
-	like(slurp($worker->{log}), qr/^result=$want.*\n\z/m, $want);
+		=~ /^$TS result=reload/mg; $now > $seen }), 'SIGHUP is seen');
+	like(slurp($worker->{log}), qr/^$TS result=$want.*\n\z/m, $want);
 }
 $spool = new_spool();
 set_keys("one\n");

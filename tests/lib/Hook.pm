@@ -15,7 +15,7 @@ use POSIX qw(:sys_wait_h);
 use Socket qw(SOCK_STREAM SOMAXCONN);
 use Time::HiRes qw(time);
 
-our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool
+our @EXPORT = qw($PROGRAM $KEY $EXAMPLE $TS sign event scratch new_spool
 	fill_spool slurp files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
 	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other
 	left_out no_strace);
@@ -23,6 +23,8 @@ our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool
 $ENV{PWD} = getcwd();	# make -C leaves it as it was
 our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
 our $KEY = 'canary-key-6fd1';
+# How a log line begins.
+our $TS = qr/ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
 # The reference page's own example, byte for byte.
 our $EXAMPLE = slurp('tests/data/example.json');
 
@@ -176,7 +178,7 @@ sub cgi {
 # Nothing but log lines may come on standard error: no sanitizer's report above
 # all.  What did fails the test at its end.
 my @unexpected;
-sub watch { push @unexpected, grep { !/^result=/ } split /\n/, $_[0]; return }
+sub watch { push @unexpected, grep { !/^$TS result=/ } split /\n/, $_[0]; return }
 
 sub cgi_done {
 	my ($pid, $dir) = @_;
