@@ -20,7 +20,7 @@ LIBRARIES = fcgi nettle json-c
 # Older ones lack calls that are made, or were never tried.
 OLDEST = 'fcgi >= 2.4.2' 'nettle >= 3.4' 'json-c >= 0.15'
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c sandbox.c reply.c config.c commands.c check.c status.c \
+	spool.c sandbox.c reply.c log.c config.c commands.c check.c status.c \
 	replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # Those that look at the clock.

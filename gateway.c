@@ -8,7 +8,6 @@
  * Nothing before the proof of the signature depends on the body but its length.
  */
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +30,7 @@
 #define GATHER_MAX	5000	/* microseconds that a group waits for more */
 #define TIDY_EACH	2	/* expired files removed for each new one */
 #define TIDY_CGI	8	/* ... and in each group */
+#define LOG_AGAIN	1000000	/* microseconds until a log is tried again */
 
 struct receiver {
 	struct config *cfg;
@@ -312,47 +312,27 @@ open_receiver(struct receiver *rv, struct config *cfg)
 	spool_init(&rv->spool, cfg);
 }
 
-/* Where log lines go */
-
-/* Not if it was closed, or leads to /dev/null as under spawn-fcgi. */
-static bool
-stderr_is_read(void)
-{
-	struct stat err, null;
-
-	if (fstat(STDERR_FILENO, &err) == -1 ||
-	    (fcntl(STDERR_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
-		return false;
-	return !S_ISCHR(err.st_mode) || stat("/dev/null", &null) == -1 ||
-	    err.st_rdev != null.st_rdev;
-}
-
-/* Lines that are still to be written: those of a group, in one write. */
-static char lines[16 * LOG_SIZE];
-static size_t lines_size;
-
-static void
-flush_log(void)
-{
-	if (lines_size > 0)
-		write_all(STDERR_FILENO, lines, lines_size);
-	lines_size = 0;
-}
-
-/* Where the next line of at most LOG_SIZE bytes goes. */
-static char *
-log_room(void)
-{
-	if (sizeof(lines) - lines_size < LOG_SIZE)
-		flush_log();
-	return lines + lines_size;
-}
-
-/* A line for what is no request. */
+/* A log line for what is no request. */
 static void
 note(const char *result, const char *why)
 {
-	lines_size += reply_log_note(log_room(), result, why);
+	log_note(result, why);
+}
+
+/*
+ * A write that fails is seen as such: to a reader that is gone, or beyond a
+ * limit of the size of files.  What was blocked by whoever started us would stay
+ * so: we could not be told to end.
+ */
+static void
+ignore_and_unblock(void)
+{
+	sigset_t none;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* CGI */
@@ -385,15 +365,29 @@ cgi_read(struct request *rq, void *buf, size_t n)
 	return r;
 }
 
-/* Both may be one file, and the log must not get into the answer. */
-static bool
-stderr_is_stdout(void)
+/*
+ * The answer.  The first write takes all of it, but where standard output does
+ * not wait and is full.
+ */
+static int
+cgi_write(const char *p, size_t n)
 {
-	struct stat out, err;
+	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	int64_t end = microseconds() + REQUEST_SECONDS * 1000000;
+	int left;
+	ssize_t w;
 
-	return fstat(STDOUT_FILENO, &out) == -1 ||
-	    fstat(STDERR_FILENO, &err) == -1 ||
-	    (out.st_dev == err.st_dev && out.st_ino == err.st_ino);
+	while (n > 0) {
+		left = (int)((end - microseconds()) / 1000);
+		if (left <= 0 || poll(&out, 1, left) == 0)
+			return -1;
+		w = write(STDOUT_FILENO, p, n);
+		if (w == -1 && errno != EINTR && errno != EAGAIN)
+			return -1;
+		p += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
+	}
+	return 0;
 }
 
 int
@@ -404,7 +398,8 @@ gateway_cgi(struct config *cfg)
 	char answer[ANSWER_SIZE];
 	int status;
 
-	signal(SIGPIPE, SIG_IGN);
+	ignore_and_unblock();
+	log_open(log_choose(true));
 	rq.began = microseconds();
 	rq.read = cgi_read;
 	read_params(&rq, environ);
@@ -420,13 +415,12 @@ gateway_cgi(struct config *cfg)
 	signal(SIGTERM, SIG_IGN);
 	spool_commit(&rv.spool);
 	settle(&rq);
-	if (stderr_is_read() && !stderr_is_stdout()) {
-		lines_size += reply_log(log_room(), &rq);
-		flush_log();
-	}
+	log_request(&rq);
+	log_flush();
 	/* One write: some servers turn a cut answer into a 200. */
-	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
+	status = cgi_write(answer, reply_answer(answer, &rq));
 	spool_tidy(&rv.spool, TIDY_CGI);
+	log_flush();
 	return status == 0 ? 0 : 1;
 }
 
@@ -460,7 +454,9 @@ on_signal(int sig)
 static int
 catch_signals(void)
 {
-	static const int caught[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP };
+	/* A limit of processor time sends SIGXCPU some time before SIGKILL. */
+	static const int caught[] = { SIGTERM, SIGINT, SIGUSR1, SIGXCPU,
+	    SIGHUP };
 	struct sigaction sa = { .sa_handler = on_signal,
 	    .sa_flags = SA_RESTART };
 	size_t i;
@@ -474,7 +470,7 @@ catch_signals(void)
 	sigemptyset(&sa.sa_mask);
 	for (i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
 		sigaction(caught[i], &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	ignore_and_unblock();
 	return 0;
 }
 
@@ -538,16 +534,16 @@ begin(struct fcgi_request *r, struct connection *c)
 }
 
 static void
-finish(struct fcgi_request *r, bool log_to_server)
+finish(struct fcgi_request *r)
 {
 	char answer[ANSWER_SIZE];
 	FCGX_Request *fcgi = &r->fcgi;
+	const char *lines;
+	size_t n;
 
-	lines_size += reply_log(log_room(), &r->rq);
-	if (log_to_server) {
-		FCGX_PutStr(lines, (int)lines_size, fcgi->err);
-		lines_size = 0;
-	}
+	log_request(&r->rq);
+	if ((lines = log_take(&n)) != NULL)
+		FCGX_PutStr(lines, (int)n, fcgi->err);
 	FCGX_PutStr(answer, (int)reply_answer(answer, &r->rq), fcgi->out);
 	fcgi->ipcFd = r->c->fd;		/* it may have read from c->held */
 	fcgi->keepConnection = 1;	/* connection_done() closes it */
@@ -616,7 +612,7 @@ gather_group(struct receiver *rv, size_t crowd, int64_t took)
 
 /* Gather, commit, answer. */
 static void
-serve_group(struct receiver *rv, bool log_to_server)
+serve_group(struct receiver *rv)
 {
 	static size_t crowd;
 	static int64_t took;	/* microseconds, the last commit */
@@ -630,10 +626,9 @@ serve_group(struct receiver *rv, bool log_to_server)
 	crowd = n > 0 ? n + connections_wait(0) : 0;
 	for (i = 0; i < n; i++) {
 		settle(&group[i].rq);
-		finish(&group[i], log_to_server);
+		finish(&group[i]);
 	}
-	if (!log_to_server)
-		flush_log();
+	log_flush();
 	if (n > 0)
 		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI);
 }
@@ -650,25 +645,35 @@ keep_memory(void)
 #endif
 }
 
+static int
+start_fastcgi(struct config *cfg, int listener)
+{
+	/* Our handlers before FCGX_Init(), which keeps what it finds. */
+	if (catch_signals() == -1)
+		return -1;
+	log_open(log_choose(false));
+	if (FCGX_Init() == 0 &&
+	    connections_open(listener, wake[0], cfg->max_body) == 0)
+		return 0;
+	note("start_failed", strerror(errno));
+	log_flush();
+	return -1;
+}
+
 int
 gateway_fastcgi(struct config *cfg, int listener)
 {
 	static struct receiver rv;
-	bool log_to_server = !stderr_is_read();
 
-	/* Our handlers before FCGX_Init(), which keeps what it finds. */
-	if (catch_signals() == -1 || FCGX_Init() != 0 ||
-	    connections_open(listener, wake[0], cfg->max_body) == -1) {
-		perror("protocol-hook");
+	if (start_fastcgi(cfg, listener) == -1)
 		return 1;
-	}
 	keep_memory();
 	open_receiver(&rv, cfg);
 	check_confined(&rv);	/* and make what the spool lacks */
 	while (!stop || connections_busy()) {
-		connections_wait(-1);
+		connections_wait(log_waits() ? LOG_AGAIN : -1);
 		answer_signals(cfg);
-		serve_group(&rv, log_to_server);
+		serve_group(&rv);
 		if (stop)
 			connections_stop();
 	}

@@ -3,7 +3,7 @@
  * Everything the rooms of protocol-hook share, grouped by the file that
  * provides it.  A request goes through them in this order: gateway.c takes it
  * from the web server, verify.c proves who sent it, events.c (json.c) says what
- * it is, spool.c makes it safe on disk, reply.c answers and logs.
+ * it is, spool.c makes it safe on disk, reply.c answers, log.c logs.
  */
 #ifndef HOOK_H
 #define HOOK_H
@@ -325,6 +325,29 @@ size_t reply_log(char line[LOG_SIZE], const struct request *);
 /* The same for what is no request; WHY may be NULL. */
 size_t reply_log_note(char line[LOG_SIZE], const char *result,
     const char *why);
+/* The same for N lines that were dropped. */
+size_t reply_log_dropped(char line[LOG_SIZE], uint64_t n);
+
+/* log.c: where log lines go */
+
+enum log_target { LOG_SERVER, LOG_STDERR, LOG_NOWHERE };
+
+/* Where lines are to go, by what standard error is. */
+enum log_target log_choose(bool cgi);
+/* Before the others: lines go there.  Takes SIGALRM. */
+void log_open(enum log_target);
+/* One more line.  It is written with the next log_flush() or log_take(). */
+void log_request(const struct request *);
+void log_note(const char *result, const char *why);
+/* Writes what standard error takes without waiting; the rest is kept. */
+void log_flush(void);
+/* Whether log_flush() has left anything, and is to be called again. */
+bool log_waits(void);
+/*
+ * The N bytes of lines for the web server, which stay where they are until the
+ * next line comes; NULL if they go elsewhere.
+ */
+const char *log_take(size_t *n);
 
 /* connections.c: FastCGI connections */
 

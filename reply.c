@@ -311,6 +311,18 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 }
 
 size_t
+reply_log_dropped(char line[LOG_SIZE], uint64_t n)
+{
+	struct text t = { line, 0, LOG_SIZE - 1 };
+
+	add_time(&t);
+	add(&t, "result=log_dropped count=");
+	add_number(&t, n, 1);
+	line[t.n++] = '\n';
+	return t.n;
+}
+
+size_t
 reply_log_note(char line[LOG_SIZE], const char *result, const char *why)
 {
 	struct text t = { line, 0, LOG_SIZE - 1 };

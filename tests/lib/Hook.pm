@@ -142,7 +142,16 @@ sub pass_on {
 	return;
 }
 
+# Opens STREAM as TO, a path or a handle, or as FILE.
+sub to_stream {
+	my ($stream, $to, $file) = @_;
+	open my $made, '>>', $file or die $!;
+	open $stream, ref $to ? '>>&' : '>>', $to // $file or die $!;
+	return;
+}
+
 # Runs the program as CGI: env => {}, body => bytes, spool => path, args => [].
+# Its standard output and error are files, unless stdout or stderr says where to.
 # CONTENT_LENGTH and the signature are right unless env says otherwise; a value
 # of undef removes a variable.
 sub cgi {
@@ -163,8 +172,8 @@ sub cgi {
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<&', $with{stdin} // $in or die $!;
-		open STDOUT, '>', "$dir/out" or die $!;
-		open STDERR, '>', "$dir/err" or die $!;
+		to_stream(*STDOUT, $with{stdout}, "$dir/out");
+		to_stream(*STDERR, $with{stderr}, "$dir/err");
 		%ENV = %env;
 		exec @command or POSIX::_exit(127);
 	}
@@ -211,7 +220,7 @@ sub worker {
 		if (!$pid) {
 			open STDIN, '<&', $listener or die $!;
 			open STDOUT, '>', '/dev/null' or die $!;
-			open STDERR, '>>', $with{stderr} // "$dir/log" or die $!;
+			to_stream(*STDERR, $with{stderr}, "$dir/log");
 			close STDERR if $with{no_stderr};
 			%ENV = %env;
 			exec @{ $with{under} // [] }, $PROGRAM
