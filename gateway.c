@@ -257,6 +257,9 @@ judge(struct receiver *rv, struct request *rq)
 		    rv->fault_errno);
 	else if (rq->late)
 		conclude(rq, OUTCOME_TIMEOUT, NULL, 0);
+	else if (rq->unheld != 0)
+		conclude(rq, OUTCOME_UNAVAILABLE, "collect the request",
+		    rq->unheld);
 	else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
 		judge_readiness(rv, rq);
 	else if (strcmp(method, "POST") != 0)
@@ -529,6 +532,8 @@ begin(struct fcgi_request *r, struct connection *c)
 	rq->began = microseconds();
 	rq->read = fcgi_read;
 	rq->late = c->late;
+	rq->unheld = c->records.error;
+	rq->framed = true;
 	read_params(rq, r->fcgi.envp);
 	return true;
 }

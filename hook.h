@@ -302,6 +302,9 @@ struct request {
 	uint64_t left;			/* bytes of the body to come */
 	bool cut;			/* its connection ended, or ... */
 	bool late;			/* ... it took too long */
+	int unheld;			/* errno: there was no room for it */
+	bool framed;			/* its end can be seen */
+	bool headers;			/* there are any of HTTP's */
 	int64_t began;			/* microseconds() */
 	/* what became of it */
 	enum outcome outcome;
@@ -374,6 +377,7 @@ struct records {
 	bool keep;		/* the record is part of it */
 	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
+	int error;		/* errno: its body could not be copied */
 	uint64_t body, others;	/* bytes of its body, of other records */
 };
 

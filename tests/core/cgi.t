@@ -451,4 +451,34 @@ my ($when) = $got->{log} =~ /\Ats=(\S+) /;
 my @utc = gmtime;
 cmp_ok(substr($when // '', 0, 4), '==', $utc[5] + 1900, 'the log has the time');
 
+# Signals: what a limit sends, and what was blocked by whoever started it.
+$spool = new_spool();
+is_answer(cgi(spool => $spool, body => event(pad => 20000),
+	under => ['prlimit', '--fsize=9000']), 503, 'unavailable',
+	'beyond a limit of the size of files');
+like(cgi(spool => $spool, body => event(pad => 20000),
+	under => ['prlimit', '--fsize=9000'])->{log},
+	qr/ reason="[^"]*: File too large"$/, 'the log says which');
+is(scalar(map { files($spool, $_) } 'new', 'rejected'), 0, 'nothing is left');
+{
+	my $spool = new_spool();
+	pipe my $in, my $out or die $!;
+	my $run = cgi(spool => $spool, body => $body, stdin => $in, start => 1,
+		under => ['perl', '-MPOSIX', '-e', 'sigprocmask(SIG_BLOCK,
+		POSIX::SigSet->new(SIGTERM, SIGHUP)); exec @ARGV']);
+	my $blocked = sub { -e "/proc/$run->{pid}/status"
+		and slurp("/proc/$run->{pid}/status") =~ /^SigBlk:.*[1-9a-f]/m };
+	SKIP: {
+		skip 'needs /proc', 1 if !-e "/proc/$$/status";
+		ok(wait_for(sub { -e "$spool/lock" && !$blocked->() }, 5),
+			'no signal stays blocked');
+	}
+	wait_for(sub { -e "$spool/lock" });
+	kill 'TERM', $run->{pid};
+	my $status;
+	wait_for(sub { waitpid($run->{pid}, 1) > 0 and $status = $?, 1 }, 5);
+	is($status, 15, 'what was blocked ends it');
+	kill 'KILL', $run->{pid};
+}
+
 done_testing();

@@ -306,6 +306,47 @@ for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
 	reap($worker);
 }
 
+# A limit of the size of files: 503, for each alone, and also where a request that
+# comes in parts is collected; nobody dies of it.
+for ([20_000, 0], [70_000, 0], [70_000, 1]) {
+	my ($size, $parts) = @$_;
+	my $spool = new_spool();
+	my $worker = worker(spool => $spool, under => ['prlimit', '--fsize=9000']);
+	my $socket = fcgi_connect($worker);
+	my $long = fcgi_request(event(pad => $size), keep => 1);
+	if ($parts) {
+		fcgi_send($socket, substr $long, 0, 1000, '');
+		is(post($worker, event())->{status}, 200, 'a part was looked at');
+	}
+	fcgi_send($socket, $long);
+	is((fcgi_recv($socket) // {})->{status}, 503,
+		"too long for a file: $size, $parts");
+	ok(wait_for(sub { slurp($worker->{log})
+		=~ /status=503 .*: File too large"$/m }), 'the log says why');
+	is((post($worker, event()) // {})->{status}, 200, 'it lives on');
+	is(scalar files($spool), 1 + $parts, 'nothing else is left');
+	is(reap($worker), 0, 'and ends');
+}
+
+# Signals that were blocked, or ignored as by nohup.
+for my $how ('sigprocmask(SIG_BLOCK, POSIX::SigSet->new(1 .. 31))',
+	'$SIG{$_} = "IGNORE" for qw(HUP TERM INT USR1)') {
+	for my $signal (qw(TERM INT USR1 XCPU)) {
+		my $worker = worker(spool => new_spool(), under => ['perl',
+			'-MPOSIX', '-e', "$how; exec \@ARGV"]);
+		is(post($worker, event())->{status}, 200, 'served');
+		kill 'HUP', $worker->{pid};
+		ok(wait_for(sub { slurp($worker->{log}) =~ /\bresult=reload_failed / },
+			5), "SIGHUP after $how");
+		kill $signal, $worker->{pid};
+		my $status;
+		wait_for(sub { waitpid($worker->{pid}, 1) > 0
+			and $status = $?, 1 }, 5);
+		is($status, 0, "SIG$signal after $how");
+		reap($worker, 'KILL');
+	}
+}
+
 # Keys that are read again.
 my $keys = scratch() . '/keys';
 sub set_keys {
