@@ -20,11 +20,11 @@ LIBRARIES = fcgi nettle json-c
 # Older ones lack calls that are made, or were never tried.
 OLDEST = 'fcgi >= 2.4.2' 'nettle >= 3.4' 'json-c >= 0.15'
 SOURCES = protocol-hook.c gateway.c connections.c verify.c json.c events.c \
-	spool.c sandbox.c reply.c config.c service.c commands.c check.c \
+	spool.c sandbox.c reply.c log.c config.c service.c commands.c check.c \
 	status.c replay.c watch.c util.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 # Those that look at the clock.
-CLOCKED = gateway.c spool.c check.c status.c util.c
+CLOCKED = gateway.c reply.c spool.c check.c status.c util.c
 # All but main, for the unit tests.
 ROOMS = $(filter-out build/protocol-hook.o,$(OBJECTS))
 

@@ -123,14 +123,27 @@ pairs_read(struct pairs *s, const uint8_t *p, size_t n)
 	return 0;
 }
 
+/*
+ * Copies N bytes of the request.  0; also where that fails in its body, of which
+ * the rest is then only read: what came before is enough to answer it.
+ */
+static int
+hold(struct records *r, int held, const void *p, size_t n)
+{
+	if (held == -1 || r->error != 0 || write_all(held, p, n) == 0)
+		return 0;
+	r->error = errno;
+	return r->params ? 0 : -1;
+}
+
 /* A copy of the header, of a record without padding. */
 static int
-hold_header(const struct records *r, int held)
+hold_header(struct records *r, int held)
 {
 	FCGI_Header h = *(const FCGI_Header *)r->header;
 
 	h.paddingLength = 0;
-	return write(held, &h, FCGI_HEADER_LEN) == FCGI_HEADER_LEN ? 0 : -1;
+	return hold(r, held, &h, FCGI_HEADER_LEN);
 }
 
 /* PART bytes at P, content or padding, of the record under way. */
@@ -145,8 +158,7 @@ record_goes_on(struct records *r, const uint8_t *p, size_t part, int held)
 	if (content > 0 && r->keep && h->type == FCGI_PARAMS &&
 	    pairs_read(&r->pairs, p, content) == -1)
 		return -1;
-	if (content > 0 && r->keep && held != -1 &&
-	    write(held, p, content) != (ssize_t)content)
+	if (content > 0 && r->keep && hold(r, held, p, content) == -1)
 		return -1;
 	r->rest -= part;
 	if (r->rest < r->padding)
@@ -187,7 +199,7 @@ records_read(struct records *r, const uint8_t *p, size_t n, int held)
 				return -1;
 			if (record_begins(r) == -1)
 				return -1;
-			if (held != -1 && r->keep && hold_header(r, held) == -1)
+			if (r->keep && hold_header(r, held) == -1)
 				return -1;
 		}
 		part = r->rest < n ? r->rest : n;

@@ -8,7 +8,6 @@
  * Nothing before the proof of the signature depends on the body but its length.
  */
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +32,7 @@
 #define TIDY_CGI	8	/* ... and in each group */
 #define PARKED_MAX	64	/* requests that wait for another process */
 #define PARKED_LOOK	5000	/* microseconds between looks at them */
+#define LOG_AGAIN	1000000	/* microseconds until a log is tried again */
 
 struct receiver {
 	struct config *cfg;
@@ -261,6 +261,9 @@ judge(struct receiver *rv, struct request *rq)
 		    rv->fault_errno);
 	else if (rq->late)
 		conclude(rq, OUTCOME_TIMEOUT, NULL, 0);
+	else if (rq->unheld != 0)
+		conclude(rq, OUTCOME_UNAVAILABLE, "collect the request",
+		    rq->unheld);
 	else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
 		judge_readiness(rv, rq);
 	else if (strcmp(method, "POST") != 0)
@@ -319,47 +322,27 @@ open_receiver(struct receiver *rv, struct config *cfg)
 	spool_init(&rv->spool, cfg);
 }
 
-/* Where log lines go */
-
-/* Not if it was closed, or leads to /dev/null as under spawn-fcgi. */
-static bool
-stderr_is_read(void)
-{
-	struct stat err, null;
-
-	if (fstat(STDERR_FILENO, &err) == -1 ||
-	    (fcntl(STDERR_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
-		return false;
-	return !S_ISCHR(err.st_mode) || stat("/dev/null", &null) == -1 ||
-	    err.st_rdev != null.st_rdev;
-}
-
-/* Lines that are still to be written: those of a group, in one write. */
-static char lines[16 * LOG_SIZE];
-static size_t lines_size;
-
-static void
-flush_log(void)
-{
-	if (lines_size > 0)
-		write_all(STDERR_FILENO, lines, lines_size);
-	lines_size = 0;
-}
-
-/* Where the next line of at most LOG_SIZE bytes goes. */
-static char *
-log_room(void)
-{
-	if (sizeof(lines) - lines_size < LOG_SIZE)
-		flush_log();
-	return lines + lines_size;
-}
-
-/* A line for what is no request. */
+/* A log line for what is no request. */
 static void
 note(const char *result, const char *why)
 {
-	lines_size += reply_log_note(log_room(), result, why);
+	log_note(result, why);
+}
+
+/*
+ * A write that fails is seen as such: to a reader that is gone, or beyond a
+ * limit of the size of files.  What was blocked by whoever started us would stay
+ * so: we could not be told to end.
+ */
+static void
+ignore_and_unblock(void)
+{
+	sigset_t none;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* It may be misspelt, so that a default is used where none was meant. */
@@ -403,15 +386,29 @@ cgi_read(struct request *rq, void *buf, size_t n)
 	return r;
 }
 
-/* Both may be one file, and the log must not get into the answer. */
-static bool
-stderr_is_stdout(void)
+/*
+ * The answer.  The first write takes all of it, but where standard output does
+ * not wait and is full.
+ */
+static int
+cgi_write(const char *p, size_t n)
 {
-	struct stat out, err;
+	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	int64_t end = microseconds() + REQUEST_SECONDS * 1000000;
+	int left;
+	ssize_t w;
 
-	return fstat(STDOUT_FILENO, &out) == -1 ||
-	    fstat(STDERR_FILENO, &err) == -1 ||
-	    (out.st_dev == err.st_dev && out.st_ino == err.st_ino);
+	while (n > 0) {
+		left = (int)((end - microseconds()) / 1000);
+		if (left <= 0 || poll(&out, 1, left) == 0)
+			return -1;
+		w = write(STDOUT_FILENO, p, n);
+		if (w == -1 && errno != EINTR && errno != EAGAIN)
+			return -1;
+		p += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
+	}
+	return 0;
 }
 
 int
@@ -422,7 +419,8 @@ gateway_cgi(struct config *cfg)
 	char answer[ANSWER_SIZE];
 	int status;
 
-	signal(SIGPIPE, SIG_IGN);
+	ignore_and_unblock();
+	log_open(log_choose(true));
 	rq.began = microseconds();
 	rq.read = cgi_read;
 	read_params(&rq, environ);
@@ -439,17 +437,15 @@ gateway_cgi(struct config *cfg)
 	signal(SIGTERM, SIG_IGN);
 	spool_commit(&rv.spool);
 	settle(&rq);
-	if (stderr_is_read() && !stderr_is_stdout()) {
-		/* Not with each delivery. */
-		if (rq.outcome == OUTCOME_READY ||
-		    rq.outcome == OUTCOME_MISCONFIGURED)
-			config_each_unknown(note_unknown);
-		lines_size += reply_log(log_room(), &rq);
-		flush_log();
-	}
+	/* Not with each delivery. */
+	if (rq.outcome == OUTCOME_READY || rq.outcome == OUTCOME_MISCONFIGURED)
+		config_each_unknown(note_unknown);
+	log_request(&rq);
+	log_flush();
 	/* One write: some servers turn a cut answer into a 200. */
-	status = write_all(STDOUT_FILENO, answer, reply_answer(answer, &rq));
+	status = cgi_write(answer, reply_answer(answer, &rq));
 	spool_tidy(&rv.spool, TIDY_CGI, true);
+	log_flush();
 	return status == 0 ? 0 : 1;
 }
 
@@ -502,7 +498,9 @@ on_signal(int sig)
 static int
 catch_signals(void)
 {
-	static const int caught[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP };
+	/* A limit of processor time sends SIGXCPU some time before SIGKILL. */
+	static const int caught[] = { SIGTERM, SIGINT, SIGUSR1, SIGXCPU,
+	    SIGHUP };
 	struct sigaction sa = { .sa_handler = on_signal,
 	    .sa_flags = SA_RESTART };
 	size_t i;
@@ -516,7 +514,7 @@ catch_signals(void)
 	sigemptyset(&sa.sa_mask);
 	for (i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
 		sigaction(caught[i], &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	ignore_and_unblock();
 	return 0;
 }
 
@@ -575,21 +573,23 @@ begin(struct fcgi_request *r, struct connection *c)
 	rq->began = microseconds();
 	rq->read = fcgi_read;
 	rq->late = c->late;
+	rq->unheld = c->records.error;
+	rq->framed = true;
 	read_params(rq, r->fcgi.envp);
 	return true;
 }
 
 static void
-finish(struct fcgi_request *r, bool log_to_server)
+finish(struct fcgi_request *r)
 {
 	char answer[ANSWER_SIZE];
 	FCGX_Request *fcgi = &r->fcgi;
+	const char *lines;
+	size_t n;
 
-	lines_size += reply_log(log_room(), &r->rq);
-	if (log_to_server) {
-		FCGX_PutStr(lines, (int)lines_size, fcgi->err);
-		lines_size = 0;
-	}
+	log_request(&r->rq);
+	if ((lines = log_take(&n)) != NULL)
+		FCGX_PutStr(lines, (int)n, fcgi->err);
 	FCGX_PutStr(answer, (int)reply_answer(answer, &r->rq), fcgi->out);
 	fcgi->ipcFd = r->c->fd;		/* it may have read from c->held */
 	fcgi->keepConnection = 1;	/* connection_done() closes it */
@@ -692,7 +692,7 @@ park(struct fcgi_request **r)
  * here, and not in the spool, so that they hold nobody up.
  */
 static void
-retry_parked(struct receiver *rv, bool log_to_server)
+retry_parked(struct receiver *rv)
 {
 	struct fcgi_request *r;
 	int64_t age;
@@ -708,17 +708,16 @@ retry_parked(struct receiver *rv, bool log_to_server)
 			continue;
 		}
 		settle(&r->rq);
-		finish(r, log_to_server);
+		finish(r);
 		parked[i] = parked[--nparked];
 		parked[nparked] = r;
 	}
-	if (!log_to_server)
-		flush_log();
+	log_flush();
 }
 
 /* Gather, commit, answer. */
 static void
-serve_group(struct receiver *rv, bool log_to_server)
+serve_group(struct receiver *rv)
 {
 	static size_t crowd;
 	static int64_t took;	/* microseconds, the last commit */
@@ -736,10 +735,9 @@ serve_group(struct receiver *rv, bool log_to_server)
 		    park(&group[i]))
 			continue;
 		settle(&group[i]->rq);
-		finish(group[i], log_to_server);
+		finish(group[i]);
 	}
-	if (!log_to_server)
-		flush_log();
+	log_flush();
 	if (n > 0)
 		spool_tidy(&rv->spool, TIDY_EACH * n + TIDY_CGI, false);
 }
@@ -756,30 +754,40 @@ keep_memory(void)
 #endif
 }
 
+static int
+start_fastcgi(struct config *cfg, int listener)
+{
+	/* Our handlers before FCGX_Init(), which keeps what it finds. */
+	if (catch_signals() == -1)
+		return -1;
+	log_open(log_choose(false));
+	if (FCGX_Init() == 0 &&
+	    connections_open(listener, wake[0], cfg->max_body) == 0)
+		return 0;
+	note("start_failed", strerror(errno));
+	log_flush();
+	return -1;
+}
+
 int
 gateway_fastcgi(struct config *cfg, int listener)
 {
 	static struct receiver rv;
-	bool log_to_server = !stderr_is_read();
 
-	/* Our handlers before FCGX_Init(), which keeps what it finds. */
-	if (catch_signals() == -1 || FCGX_Init() != 0 ||
-	    connections_open(listener, wake[0], cfg->max_body) == -1) {
-		perror("protocol-hook");
+	if (start_fastcgi(cfg, listener) == -1)
 		return 1;
-	}
 	keep_memory();
 	open_receiver(&rv, cfg);
 	config_each_unknown(note_unknown);
 	check_confined(&rv);	/* and make what the spool lacks */
 	init_requests();
-	if (!log_to_server)
-		flush_log();
+	log_flush();
 	while (!stop || connections_busy()) {
-		connections_wait(nparked > 0 ? PARKED_LOOK : -1);
+		connections_wait(nparked > 0 ? PARKED_LOOK :
+		    log_waits() ? LOG_AGAIN : -1);
 		answer_signals(cfg);
-		serve_group(&rv, log_to_server);
-		retry_parked(&rv, log_to_server);
+		serve_group(&rv);
+		retry_parked(&rv);
 		if (stop)
 			connections_stop();
 	}

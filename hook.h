@@ -3,7 +3,7 @@
  * Everything the rooms of protocol-hook share, grouped by the file that
  * provides it.  A request goes through them in this order: gateway.c takes it
  * from the web server, verify.c proves who sent it, events.c (json.c) says what
- * it is, spool.c makes it safe on disk, reply.c answers and logs.
+ * it is, spool.c makes it safe on disk, reply.c answers, log.c logs.
  */
 #ifndef HOOK_H
 #define HOOK_H
@@ -372,6 +372,9 @@ struct request {
 	uint64_t left;			/* bytes of the body to come */
 	bool cut;			/* its connection ended, or ... */
 	bool late;			/* ... it took too long */
+	int unheld;			/* errno: there was no room for it */
+	bool framed;			/* its end can be seen */
+	bool headers;			/* there are any of HTTP's */
 	int64_t began;			/* microseconds() */
 	/* what became of it */
 	enum outcome outcome;
@@ -387,11 +390,37 @@ struct request {
 
 /* The CGI response (RFC 3875, 6); returns its length in bytes. */
 size_t reply_answer(char answer[ANSWER_SIZE], const struct request *);
-/* One logfmt line with its newline; returns its length in bytes. */
+/*
+ * One logfmt line with its newline, which begins with the time; returns its
+ * length in bytes.
+ */
 size_t reply_log(char line[LOG_SIZE], const struct request *);
 /* The same for what is no request; WHY may be NULL. */
 size_t reply_log_note(char line[LOG_SIZE], const char *result,
     const char *why);
+/* The same for N lines that were dropped. */
+size_t reply_log_dropped(char line[LOG_SIZE], uint64_t n);
+
+/* log.c: where log lines go */
+
+enum log_target { LOG_SERVER, LOG_STDERR, LOG_NOWHERE };
+
+/* Where lines are to go, by what standard error is. */
+enum log_target log_choose(bool cgi);
+/* Before the others: lines go there.  Takes SIGALRM. */
+void log_open(enum log_target);
+/* One more line.  It is written with the next log_flush() or log_take(). */
+void log_request(const struct request *);
+void log_note(const char *result, const char *why);
+/* Writes what standard error takes without waiting; the rest is kept. */
+void log_flush(void);
+/* Whether log_flush() has left anything, and is to be called again. */
+bool log_waits(void);
+/*
+ * The N bytes of lines for the web server, which stay where they are until the
+ * next line comes; NULL if they go elsewhere.
+ */
+const char *log_take(size_t *n);
 
 /* connections.c: FastCGI connections */
 
@@ -418,6 +447,7 @@ struct records {
 	bool keep;		/* the record is part of it */
 	bool mixed;		/* others were not */
 	bool params, whole;	/* all parameters, all of it were seen */
+	int error;		/* errno: its body could not be copied */
 	uint64_t body, others;	/* bytes of its body, of other records */
 };
 

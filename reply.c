@@ -82,35 +82,69 @@ add_number(struct text *t, uint64_t n, size_t width)
 
 /* RFC 8259, 7. */
 static void
-add_escaped(struct text *t, unsigned char c)
+add_escaped(struct text *t, unsigned int c)
 {
 	static const char hex[] = "0123456789abcdef";
-	const char escape[] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+	const char escape[] = { '\\', 'u', hex[c >> 12 & 15], hex[c >> 8 & 15],
+	    hex[c >> 4 & 15], hex[c & 15] };
 
 	add_bytes(t, escape, sizeof(escape));
 }
 
 /*
- * A JSON string, which is what logfmt readers take, too.  Every byte that could
- * end it, start a line or steer a terminal is escaped.
+ * The first character of the UTF-8 text S, below U+10000, and its LENGTH in
+ * bytes; what is longer or no UTF-8 counts as a byte.
  */
+static unsigned int
+decode(const char *s, size_t *length)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	*length = 1;
+	if ((p[0] & 0xe0) == 0xc0 && (p[1] & 0xc0) == 0x80) {
+		*length = 2;
+		return (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu);
+	}
+	if ((p[0] & 0xf0) == 0xe0 && (p[1] & 0xc0) == 0x80 &&
+	    (p[2] & 0xc0) == 0x80) {
+		*length = 3;
+		return (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 |
+		    (p[2] & 0x3fu);
+	}
+	return p[0] < 0x80 ? p[0] : 'x';
+}
+
+/*
+ * Whether C could start a line, steer a terminal, or show a text in another
+ * order than it has: controls, the separators of lines and paragraphs, and what
+ * changes the direction of writing.  A byte order mark can't be seen.
+ */
+static bool
+is_escaped(unsigned int c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c ||
+	    c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+	    (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
+/* A JSON string, which logfmt readers take, too. */
 static void
 add_string(struct text *t, const char *s)
 {
-	unsigned char c;
+	unsigned int c;
+	size_t n;
 
 	add(t, "\"");
-	for (; (c = (unsigned char)*s) != '\0'; s++) {
+	for (; *s != '\0'; s += n) {
 		if (t->size - t->n < sizeof("\\u0000\""))
 			break;
-		if (c == '"' || c == '\\')
-			t->s[t->n++] = '\\';
-		if (c < 0x20 || c == 0x7f)
+		c = decode(s, &n);
+		if (n == 1 && (c == '"' || c == '\\'))
+			add(t, "\\");
+		if (is_escaped(c))
 			add_escaped(t, c);
-		else if (c == 0xc2 && (s[1] & 0xe0) == 0x80)	/* C1 */
-			add_escaped(t, (unsigned char)*++s);
 		else
-			t->s[t->n++] = (char)c;
+			add_bytes(t, s, n);
 	}
 	add(t, "\"");
 }
@@ -210,12 +244,41 @@ add_reason(struct text *t, const struct request *rq)
 	add_value(t, "reason", reason);
 }
 
+/* RFC 3339, UTC: not every log adds a time of its own. */
+static void
+add_time(struct text *t)
+{
+	struct timespec now;
+	struct date date;
+	uint64_t s;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	s = now.tv_sec > 0 ? (uint64_t)now.tv_sec : 0;
+	date_utc(&date, now.tv_sec);
+	add(t, "ts=");
+	add_number(t, date.year, 4);
+	add(t, "-");
+	add_number(t, date.month, 2);
+	add(t, "-");
+	add_number(t, date.day, 2);
+	add(t, "T");
+	add_number(t, s / 3600 % 24, 2);
+	add(t, ":");
+	add_number(t, s / 60 % 60, 2);
+	add(t, ":");
+	add_number(t, s % 60, 2);
+	add(t, ".");
+	add_number(t, (uint64_t)now.tv_nsec / 1000000, 3);
+	add(t, "Z ");
+}
+
 size_t
 reply_log(char line[LOG_SIZE], const struct request *rq)
 {
 	struct text t = { line, 0, LOG_SIZE - 1 };
 	uint64_t us;
 
+	add_time(&t);
 	add(&t, "result=");
 	add(&t, outcomes[rq->outcome].word);
 	add(&t, " status=");
@@ -248,10 +311,23 @@ reply_log(char line[LOG_SIZE], const struct request *rq)
 }
 
 size_t
+reply_log_dropped(char line[LOG_SIZE], uint64_t n)
+{
+	struct text t = { line, 0, LOG_SIZE - 1 };
+
+	add_time(&t);
+	add(&t, "result=log_dropped count=");
+	add_number(&t, n, 1);
+	line[t.n++] = '\n';
+	return t.n;
+}
+
+size_t
 reply_log_note(char line[LOG_SIZE], const char *result, const char *why)
 {
 	struct text t = { line, 0, LOG_SIZE - 1 };
 
+	add_time(&t);
 	add(&t, "result=");
 	add(&t, result);
 	if (why != NULL)

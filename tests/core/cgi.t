@@ -21,7 +21,7 @@ sub is_answer {
 		"$name: length");
 	is($got->{json}{status}, $status == 200 ? $word : $status,
 		"$name: body");
-	like($got->{log}, qr/\Aresult=$word status=$status .*\n\z/,
+	like($got->{log}, qr/\A$TS result=$word status=$status .*\n\z/,
 		"$name: one log line");
 	unlike($got->{text} . $got->{log}, qr/\Q$KEY\E/, "$name: no key");
 	return;
@@ -68,7 +68,7 @@ for my $method (qw(GET HEAD)) {
 	is($got->{status}, 200, "$method: status");
 	is($got->{body}, $method eq 'GET' ? qq({"status":"ready"}\n) : '',
 		"$method: body");
-	like($got->{log}, qr/^result=ready status=200 /, "$method: log");
+	like($got->{log}, qr/^$TS result=ready status=200 /, "$method: log");
 }
 for my $method (qw(PUT DELETE PATCH OPTIONS post), '') {
 	$got = cgi(spool => $spool, body => event(),
@@ -449,5 +449,45 @@ my @results = map { Hook::cgi_done($_->{pid}, $_->{dir}) } @runs;
 is((grep { $_->{status} == 200 } @results), 16, '16 at once: all answered');
 is((grep { $_->{json}{status} eq 'stored' } @results), 1, 'one stored it');
 is(scalar files($spool), 1, '16 at once: one file');
+
+# Log lines: what else a server's log, or the system's, would not have or show.
+$got = cgi(spool => new_spool(), body => event(
+	id => "a\xe2\x80\xaeb\xe2\x80\xa8\xc2\x9b2J\xef\xbb\xbf \xc3\xa9"));
+like($got->{log}, qr/ id="a\\u202eb\\u2028\\u009b2J\\ufeff \xc3\xa9" /,
+	'the log: no separators, no directions of writing');
+like($got->{text}, qr/"id":"a\\u202eb\\u2028/, 'nor does the answer have them');
+my ($when) = $got->{log} =~ /\Ats=(\S+) /;
+my @utc = gmtime;
+cmp_ok(substr($when // '', 0, 4), '==', $utc[5] + 1900, 'the log has the time');
+
+# Signals: what a limit sends, and what was blocked by whoever started it.
+$spool = new_spool();
+is_answer(cgi(spool => $spool, body => event(pad => 20000),
+	under => ['prlimit', '--fsize=9000']), 503, 'unavailable',
+	'beyond a limit of the size of files');
+like(cgi(spool => $spool, body => event(pad => 20000),
+	under => ['prlimit', '--fsize=9000'])->{log},
+	qr/ reason="[^"]*: File too large"$/, 'the log says which');
+is(scalar(map { files($spool, $_) } 'new', 'rejected'), 0, 'nothing is left');
+{
+	my $spool = new_spool();
+	pipe my $in, my $out or die $!;
+	my $run = cgi(spool => $spool, body => $body, stdin => $in, start => 1,
+		under => ['perl', '-MPOSIX', '-e', 'sigprocmask(SIG_BLOCK,
+		POSIX::SigSet->new(SIGTERM, SIGHUP)); exec @ARGV']);
+	my $blocked = sub { -e "/proc/$run->{pid}/status"
+		and slurp("/proc/$run->{pid}/status") =~ /^SigBlk:.*[1-9a-f]/m };
+	SKIP: {
+		skip 'needs /proc', 1 if !-e "/proc/$$/status";
+		ok(wait_for(sub { -e "$spool/lock" && !$blocked->() }, 5),
+			'no signal stays blocked');
+	}
+	wait_for(sub { -e "$spool/lock" });
+	kill 'TERM', $run->{pid};
+	my $status;
+	wait_for(sub { waitpid($run->{pid}, 1) > 0 and $status = $?, 1 }, 5);
+	is($status, 15, 'what was blocked ends it');
+	kill 'KILL', $run->{pid};
+}
 
 done_testing();

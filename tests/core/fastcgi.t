@@ -233,8 +233,8 @@ is((fcgi_recv($busy) // {})->{status}, 200, 'SIGTERM: the other, too');
 my $log = slurp($worker->{log});
 unlike($log, qr/\Q$KEY\E/, 'no key in the log');
 unlike($log, qr/xxxxxxxxxxxx/, 'no body in the log');
-is((grep { !/^result=\w+ status=\d{3} .*ms=[\d.]+( reason=.*)?$/ }
-	grep { !/^result=sandbox_off / } split /\n/, $log), 0,
+is((grep { !/^$TS result=\w+ status=\d{3} .*ms=[\d.]+( reason=.*)?$/ }
+	grep { !/^$TS result=sandbox_off / } split /\n/, $log), 0,
 	'every line has its form');
 is(reap($worker), 0, 'SIGTERM ends it with 0');
 
@@ -299,11 +299,52 @@ for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
 	$worker = worker(spool => $spool, @$with);
 	$got = post($worker, $body);
 	is($got->{status}, 200, "@$with: stored");
-	$got->{err} =~ s/\Aresult=sandbox_off .*\n//;
-	like($got->{err}, qr/\Aresult=stored status=200 .*\n\z/,
+	$got->{err} =~ s/\A$TS result=sandbox_off .*\n//;
+	like($got->{err}, qr/\A$TS result=stored status=200 .*\n\z/,
 		"@$with: the log line comes by the connection");
 	is_deeply([content($spool, 'new')], [$body], "@$with: bytes");
 	reap($worker);
+}
+
+# A limit of the size of files: 503, for each alone, and also where a request that
+# comes in parts is collected; nobody dies of it.
+for ([20_000, 0], [70_000, 0], [70_000, 1]) {
+	my ($size, $parts) = @$_;
+	my $spool = new_spool();
+	my $worker = worker(spool => $spool, under => ['prlimit', '--fsize=9000']);
+	my $socket = fcgi_connect($worker);
+	my $long = fcgi_request(event(pad => $size), keep => 1);
+	if ($parts) {
+		fcgi_send($socket, substr $long, 0, 1000, '');
+		is(post($worker, event())->{status}, 200, 'a part was looked at');
+	}
+	fcgi_send($socket, $long);
+	is((fcgi_recv($socket) // {})->{status}, 503,
+		"too long for a file: $size, $parts");
+	ok(wait_for(sub { slurp($worker->{log})
+		=~ /status=503 .*: File too large"$/m }), 'the log says why');
+	is((post($worker, event()) // {})->{status}, 200, 'it lives on');
+	is(scalar files($spool), 1 + $parts, 'nothing else is left');
+	is(reap($worker), 0, 'and ends');
+}
+
+# Signals that were blocked, or ignored as by nohup.
+for my $how ('sigprocmask(SIG_BLOCK, POSIX::SigSet->new(1 .. 31))',
+	'$SIG{$_} = "IGNORE" for qw(HUP TERM INT USR1)') {
+	for my $signal (qw(TERM INT USR1 XCPU)) {
+		my $worker = worker(spool => new_spool(), under => ['perl',
+			'-MPOSIX', '-e', "$how; exec \@ARGV"]);
+		is(post($worker, event())->{status}, 200, 'served');
+		kill 'HUP', $worker->{pid};
+		ok(wait_for(sub { slurp($worker->{log}) =~ /\bresult=reload_failed / },
+			5), "SIGHUP after $how");
+		kill $signal, $worker->{pid};
+		my $status;
+		wait_for(sub { waitpid($worker->{pid}, 1) > 0
+			and $status = $?, 1 }, 5);
+		is($status, 0, "SIG$signal after $how");
+		reap($worker, 'KILL');
+	}
 }
 
 # Keys that are read again.
@@ -315,11 +356,11 @@ sub set_keys {
 }
 sub reload {
 	my ($want) = @_;
-	my $seen = () = slurp($worker->{log}) =~ /^result=reload/mg;
+	my $seen = () = slurp($worker->{log}) =~ /^$TS result=reload/mg;
 	kill 'HUP', $worker->{pid};
 	ok(wait_for(sub { my $now = () = slurp($worker->{log})
-		=~ /^result=reload/mg; $now > $seen }), 'SIGHUP is seen');
-	like(slurp($worker->{log}), qr/^result=$want.*\n\z/m, $want);
+		=~ /^$TS result=reload/mg; $now > $seen }), 'SIGHUP is seen');
+	like(slurp($worker->{log}), qr/^$TS result=$want.*\n\z/m, $want);
 }
 $spool = new_spool();
 set_keys("one\n");

@@ -20,7 +20,7 @@ sub order {
 		s/^\d+ +//;
 		if (/^openat\(.*O_CREAT.*\) = \d/) { push @order, 'create' if !/"lock"/ }
 		elsif (/^write\(\d+(?:<[^>]*>)?, ".*?Status: /) { push @order, 'answer' }
-		elsif (/^write\(\d+(?:<[^>]*>)?, "result=/) { push @order, 'log' }
+		elsif (/^write\(\d+(?:<[^>]*>)?, "ts=/) { push @order, 'log' }
 		elsif (/^write\(\d+(?:<[^>]*>)?, "\{"?/) { push @order, 'write' }
 		# When it is done: several threads may be at it.
 		elsif (/^(?:<\.\.\. )?(fdatasync|syncfs)\b.* = 0$/) { push @order, $1 }

@@ -67,7 +67,7 @@ $got = cgi(spool => $spool, body => $text,
 	under => [shimmed(SHIM_SHORT => 1)]);
 is($got->{status}, 200, 'seven bytes at a time: stored');
 like($got->{text}, qr/"\}\n\z/, 'and all of the answer comes');
-like($got->{log}, qr/\Aresult=stored .*\n\z/, 'and of the log line');
+like($got->{log}, qr/\A$TS result=stored .*\n\z/, 'and of the log line');
 is_deeply([content($spool, 'new')], [$text], 'and the bytes');
 
 my $tally = tally();

@@ -104,7 +104,7 @@ $worker = worker(spool => new_spool(),
 	under => fault('landlock_create_ruleset:error=ENOSYS'));
 is(post($worker, event())->{status}, 200, 'without Landlock');
 ok(wait_for(sub { slurp($worker->{log})
-	=~ /^result=sandbox_off reason="the kernel has no/m }),
+	=~ /^$TS result=sandbox_off reason="the kernel has no/m }),
 	'without Landlock: said');
 reap($worker);
 
@@ -272,7 +272,7 @@ for my $fault ('', 'newfstatat:error=EIO') {
 		$fault ? "inject=$fault" : 'trace=newfstatat']);
 	is($got->{status}, $fault ? 503 : 200, "after midnight $fault");
 	like($got->{log}, $fault ? qr/look for a leftover: Input/
-		: qr/^result=duplicate/, "after midnight $fault: how");
+		: qr/^$TS result=duplicate/, "after midnight $fault: how");
 	ok(-e ($fault ? "$path.$hex" : $path . $hex),
 		"after midnight $fault: where it is");
 	is(scalar files($spool), 1, "after midnight $fault: one file");

@@ -101,6 +101,7 @@ open_door(void)
 	expect(connections_open(listener, eventfd(1, 0), LONG_BODY) == 0);
 	signal(SIGPIPE, SIG_IGN);
 	expect(FCGX_Init() == 0);
+	log_open(LOG_SERVER);
 	open_receiver(&receiver, &cfg);
 	init_requests();
 	receiver.confined = true;
@@ -110,7 +111,7 @@ static void
 turn(void)
 {
 	connections_wait(-1);
-	serve_group(&receiver, true);
+	serve_group(&receiver);
 }
 
 static int

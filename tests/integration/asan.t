@@ -15,7 +15,7 @@ for my $patch (undef, glob 'tests/plants/asan-*.patch') {
 	local $Hook::PROGRAM = "$dir/protocol-hook";
 	my $got = cgi(spool => new_spool(), body => event(), under => ['env']);
 	is($got->{status}, $patch ? undef : 200, "$name: the answer");
-	like($got->{log}, $patch ? qr/ERROR: AddressSanitizer/ : qr/\Aresult=.*\n\z/,
+	like($got->{log}, $patch ? qr/ERROR: AddressSanitizer/ : qr/\A$TS result=.*\n\z/,
 		"$name: standard error");
 }
 done_testing();

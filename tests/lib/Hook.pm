@@ -15,7 +15,7 @@ use POSIX qw(:sys_wait_h);
 use Socket qw(SOCK_STREAM SOMAXCONN);
 use Time::HiRes qw(time);
 
-our @EXPORT = qw($PROGRAM $KEY $EXAMPLE sign event scratch new_spool
+our @EXPORT = qw($PROGRAM $KEY $EXAMPLE $TS sign event scratch new_spool
 	fill_spool slurp files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
 	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other
 	left_out no_strace traceable);
@@ -25,6 +25,8 @@ our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
 my $BUILT = $PROGRAM;
 my $DUMPABLE = "$ENV{PWD}/build/dumpable/protocol-hook";
 our $KEY = 'canary-key-6fd1';
+# How a log line begins.
+our $TS = qr/ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
 # The reference page's own example, byte for byte.
 our $EXAMPLE = slurp('tests/data/example.json');
 
@@ -170,8 +172,17 @@ sub pass_on {
 	return;
 }
 
+# Opens STREAM as TO, a path or a handle, or as FILE.
+sub to_stream {
+	my ($stream, $to, $file) = @_;
+	open my $made, '>>', $file or die $!;
+	open $stream, ref $to ? '>>&' : '>>', $to // $file or die $!;
+	return;
+}
+
 # Runs the program as CGI: env => {}, body => bytes, spool => path, args => [],
 # program => another one.
+# Its standard output and error are files, unless stdout or stderr says where to.
 # CONTENT_LENGTH and the signature are right unless env says otherwise; a value
 # of undef removes a variable.
 sub cgi {
@@ -194,8 +205,8 @@ sub cgi {
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<&', $with{stdin} // $in or die $!;
-		open STDOUT, '>', "$dir/out" or die $!;
-		open STDERR, '>', "$dir/err" or die $!;
+		to_stream(*STDOUT, $with{stdout}, "$dir/out");
+		to_stream(*STDERR, $with{stderr}, "$dir/err");
 		%ENV = %env;
 		exec { $command[0] } @command or POSIX::_exit(127);
 	}
@@ -209,7 +220,7 @@ sub cgi {
 # Nothing but log lines may come on standard error: no sanitizer's report above
 # all.  What did fails the test at its end.
 my @unexpected;
-sub watch { push @unexpected, grep { !/^result=/ } split /\n/, $_[0]; return }
+sub watch { push @unexpected, grep { !/^$TS result=/ } split /\n/, $_[0]; return }
 
 sub cgi_done {
 	my ($pid, $dir) = @_;
@@ -242,7 +253,7 @@ sub worker {
 		if (!$pid) {
 			open STDIN, '<&', $listener or die $!;
 			open STDOUT, '>', '/dev/null' or die $!;
-			open STDERR, '>>', $with{stderr} // "$dir/log" or die $!;
+			to_stream(*STDERR, $with{stderr}, "$dir/log");
 			close STDERR if $with{no_stderr};
 			%ENV = %env;
 			my @under = @{ $with{under} // [] };

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -14,6 +15,21 @@
 #include "hook.h"
 
 static char line[LOG_SIZE + 1];
+
+/* What follows the time of a line. */
+static const char *
+timed(void)
+{
+	static const char form[] = "ts=####-##-##T##:##:##.###Z ";
+	size_t i;
+
+	for (i = 0; form[i] != '\0'; i++)
+		if (form[i] == '#')
+			assert_in_range(line[i], '0', '9');
+		else
+			assert_int_equal(form[i], line[i]);
+	return line + i;
+}
 
 static const char *
 noted(const char *why)
@@ -24,7 +40,7 @@ noted(const char *why)
 	assert_int_equal('\n', line[n - 1]);
 	line[n] = '\0';
 	assert_ptr_equal(line + n - 1, strchr(line, '\n'));
-	return line;
+	return timed();
 }
 
 static void
@@ -54,6 +70,41 @@ what_steers_a_terminal_is_escaped(void **state)
 }
 
 static void
+what_hides_or_turns_a_text_is_escaped(void **state)
+{
+	static const struct {
+		const char *utf8, *escaped;
+	} all[] = {
+		{ "\xd8\x9c", "\\u061c" }, { "\xe2\x80\x8e", "\\u200e" },
+		{ "\xe2\x80\x8f", "\\u200f" }, { "\xe2\x80\xa8", "\\u2028" },
+		{ "\xe2\x80\xa9", "\\u2029" }, { "\xe2\x80\xaa", "\\u202a" },
+		{ "\xe2\x80\xae", "\\u202e" }, { "\xe2\x81\xa6", "\\u2066" },
+		{ "\xe2\x81\xa9", "\\u2069" }, { "\xef\xbb\xbf", "\\ufeff" },
+		/* their neighbours are not */
+		{ "\xe2\x80\x8d", NULL }, { "\xe2\x80\x90", NULL },
+		{ "\xe2\x80\xa7", NULL }, { "\xe2\x80\xaf", NULL },
+		{ "\xe2\x81\xa5", NULL }, { "\xe2\x81\xaa", NULL },
+		{ "\xe2\x82\xac", NULL }, { "\xd8\x9b", NULL },
+		{ "\xf0\x9f\x98\x80", NULL }, { "\xc2\xa0", NULL },
+		/* nor what is cut off or no UTF-8 */
+		{ "\xe2\x80", NULL }, { "\xe2", NULL }, { "\x80\xff", NULL },
+	};
+	char expected[64], text[16];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		snprintf(text, sizeof(text), "a%s b", all[i].utf8);
+		snprintf(expected, sizeof(expected),
+		    "result=r reason=\"a%s b\"\n", all[i].escaped != NULL ?
+		    all[i].escaped : all[i].utf8);
+		assert_string_equal(expected, noted(text));
+	}
+	assert_string_equal("result=r reason=\"\xe2\x80\"\n",
+	    noted("\xe2\x80"));
+}
+
+static void
 what_is_too_long_is_cut(void **state)
 {
 	char text[2 * LOG_SIZE];
@@ -64,7 +115,8 @@ what_is_too_long_is_cut(void **state)
 	text[sizeof(text) - 1] = '\0';
 	noted(text);
 	memset(text, '\x1b', sizeof(text) - 1);
-	n = strlen(noted(text));
+	noted(text);
+	n = strlen(line);
 	/* not within an escape */
 	assert_string_equal("\\u001b\"\n", line + n - 8);
 }
@@ -76,7 +128,7 @@ logged(const struct request *rq)
 
 	assert_in_range(n, 1, LOG_SIZE);
 	line[n] = '\0';
-	return line;
+	return timed();
 }
 
 static void
@@ -126,6 +178,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_are_bare_where_they_can_be),
 		cmocka_unit_test(what_steers_a_terminal_is_escaped),
+		cmocka_unit_test(what_hides_or_turns_a_text_is_escaped),
 		cmocka_unit_test(what_is_too_long_is_cut),
 		cmocka_unit_test(a_request_is_one_line),
 		cmocka_unit_test(the_longest_of_all_fit),

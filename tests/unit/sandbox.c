@@ -269,7 +269,7 @@ static const struct call {
 	{ CALL(socket), { AF_UNIX, SOCK_STREAM, 0 } },
 	{ CALL(socket), { AF_INET, SOCK_DGRAM, 0 } },
 	{ CALL(connect), { SPOOL } }, { CALL(bind), { SPOOL } },
-	{ CALL(listen), { SPOOL } }, { CALL(sendto), { SPOOL } },
+	{ CALL(listen), { SPOOL } },
 	{ CALL(sendmsg), { SPOOL } }, { CALL(sendmmsg), { SPOOL } },
 	{ CALL(execve), { 0 } }, { CALL(execveat), { SPOOL } },
 	{ CALL(ptrace), { 0x4206, 1 } },
