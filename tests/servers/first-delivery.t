@@ -39,7 +39,7 @@ set -x
 END
 }
 
-# Runs COMMANDS there, then SEND; what was printed, and the file that was stored.
+# Runs COMMANDS there, then SEND; returns what was printed, and what was stored.
 sub run_in_fresh_system {
 	my ($commands, $send) = @_;
 	my $dir = scratch();
