@@ -22,8 +22,8 @@ sub dial {
 }
 
 # The request line and headers of a delivery of BODY.  method, query, version;
-# path, host: other than the set-up's; signature, length: other than the right one, or undef for none; more: further
-# headers, as [name => value].
+# path, host: other than the set-up's; signature, length: other than the right
+# one, or undef for none; more: further headers, as [name => value].
 sub head {
 	my ($s, $body, %with) = @_;
 	%with = (method => 'POST', query => '', version => '1.1',

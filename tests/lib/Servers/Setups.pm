@@ -25,7 +25,8 @@ sub pid_file {
 	return ('started-twice' => ["200 stored, 1 file, $what", $why]);
 }
 my %LIGHTTPD = (%ONE_VARIABLE, pid_file('none in lighttpd.pid', 'a second ' .
-	'server, which cannot start, removes the pid file of the first'), 'no-length' => ['411 by the server',
+	'server, which cannot start, removes the pid file of the first'),
+	'no-length' => ['411 by the server',
 	'the server answers by itself']);
 my %NO_CHUNKS = map { $_ => ['401 Unauthorized, 0 files',
 	'the server does not undo the chunks: what arrives is not what was ' .
@@ -46,7 +47,8 @@ my %NO_RELOAD = (reload => ['it has none',
 	'the server can only be stopped and started']);
 my $OVERWRITTEN = 'a second server, which cannot start, writes its own ' .
 	'process into the pid file';
-my %CADDY = (%EMPTY_BODY, pid_file('another in caddy.pid', $OVERWRITTEN), underscore => [
+my %CADDY = (%EMPTY_BODY, pid_file('another in caddy.pid', $OVERWRITTEN),
+	underscore => [
 	qr/^(?:200 stored, 1 file|401 Unauthorized, 0 files)$/,
 	'CGI has one variable for both headers, and now this one, now that ' .
 	'one arrives: stored or refused'],
