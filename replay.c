@@ -409,7 +409,7 @@ static void
 replay(struct replay *rp, const struct entry *e)
 {
 	struct delivery d = { .fd = -1 };
-	struct event ev;
+	struct event ev = { .known = -1 };
 	const char *why;
 
 	memcpy(d.day, e->day, DAY_SIZE);

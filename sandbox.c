@@ -247,7 +247,9 @@ static const unsigned short forbidden[] = {
 };
 
 #define FORBIDDEN	(sizeof(forbidden) / sizeof(forbidden[0]))
-#define EDGES_MAX	(2 * FORBIDDEN)
+#define EDGES_MAX	(2 * FORBIDDEN + 1)
+
+_Static_assert(EDGES_MAX + 16 < 256, "jumps of a filter have eight bits");
 
 /*
  * The kernel runs the filter for each number when it is installed, to learn
@@ -257,7 +259,7 @@ static const unsigned short forbidden[] = {
 struct filter {
 	unsigned int edge[EDGES_MAX];
 	size_t edges;
-	size_t allow, check, deny;	/* where the tree leads to */
+	size_t allow, check, deny, none;	/* where the tree leads to */
 	struct sock_filter code[EDGES_MAX + 16];
 };
 
@@ -277,7 +279,10 @@ put_jump(struct filter *f, size_t at, unsigned int test, unsigned int k,
 	    .jf = (uint8_t)(no - at - 1) };
 }
 
-/* Numbers below the first edge are allowed, up to the second forbidden, ... */
+/*
+ * Numbers below the first edge are allowed, up to the second forbidden, and so
+ * on; from the last edge on there are no calls.
+ */
 static void
 find_edges(struct filter *f)
 {
@@ -289,13 +294,18 @@ find_edges(struct filter *f)
 	for (i = 1; i <= NEWEST; i++)
 		if (is_forbidden[i] != is_forbidden[i - 1])
 			f->edge[f->edges++] = i;
+	f->edge[f->edges++] = NEWEST + 1;
 }
 
 /* Where numbers between two edges go on: in the tree AT, or at its end. */
 static size_t
 find_branch(const struct filter *f, size_t at, size_t from, size_t to)
 {
-	return from < to ? at : from % 2 == 0 ? f->allow : f->check;
+	if (from < to)
+		return at;
+	if (from == f->edges)
+		return f->none;
+	return from % 2 == 0 ? f->allow : f->check;
 }
 
 /* Puts the edges FROM to TO AT; each halves the numbers, LOW to HIGH. */
@@ -327,19 +337,18 @@ make_filter(struct filter *f)
 {
 	const unsigned int load = BPF_LD | BPF_W | BPF_ABS;
 	const unsigned int end = BPF_RET | BPF_K;
-	enum { ARCH, IS_ARCH, NUMBER, IS_NEW, TREE };
-	size_t own, new;
+	enum { ARCH, IS_ARCH, NUMBER, TREE };
+	size_t own;
 
 	find_edges(f);
 	f->check = TREE + f->edges;
 	own = f->check + 2;
 	f->allow = own + 2;
 	f->deny = f->allow + 1;
-	new = f->deny + 1;
+	f->none = f->deny + 1;
 	put_code(f, ARCH, load, offsetof(struct seccomp_data, arch));
 	put_jump(f, IS_ARCH, BPF_JEQ, SECCOMP_ARCH, NUMBER, f->deny);
 	put_code(f, NUMBER, load, offsetof(struct seccomp_data, nr));
-	put_jump(f, IS_NEW, BPF_JGT, NEWEST, new, TREE);
 	put_tree(f, TREE, 0, f->edges, 0, NEWEST);
 	put_jump(f, f->check, BPF_JEQ, SYS_tgkill, own, f->check + 1);
 	put_jump(f, f->check + 1, BPF_JEQ, SYS_tkill, own, f->deny);
@@ -348,8 +357,8 @@ make_filter(struct filter *f)
 	    f->deny);
 	put_code(f, f->allow, end, SECCOMP_RET_ALLOW);
 	put_code(f, f->deny, end, SECCOMP_RET_ERRNO | EPERM);
-	put_code(f, new, end, SECCOMP_RET_ERRNO | ENOSYS);
-	return new + 1;
+	put_code(f, f->none, end, SECCOMP_RET_ERRNO | ENOSYS);
+	return f->none + 1;
 }
 
 /* By prctl(2): systemd's filters know seccomp(2) only since version 254. */
