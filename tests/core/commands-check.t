@@ -473,7 +473,7 @@ reap($worker);
 
 # A name that is misspelt is logged: once by a process, and in CGI where somebody
 # looks, but not with each delivery.
-my $unknown = qr/^result=unknown_variable reason="PROTOCOL_HOOK_KEEPDAYS is not a (?#
+my $unknown = qr/^$TS result=unknown_variable reason="PROTOCOL_HOOK_KEEPDAYS is not a (?#
 	)variable of protocol-hook"\n/m;
 my %misspelt = (spool => new_spool(), env => { PROTOCOL_HOOK_KEEPDAYS => 1 });
 $worker = worker(%misspelt);

@@ -144,7 +144,9 @@ SKIP: {
 	($pid, $look) = on_terminal({ %in, start => 1, TERM => 'dumb' }, 'watch', '-o');
 	my $other = watch($PROGRAM, '-o');
 	watch_ready();
-	ok(wait_for(sub { $look->(0.01) =~ /probe/ }), 'ready');
+	ok(wait_for(sub {
+		cgi(spool => $spool, body => event(id => 'probe' . ++$probes));
+		$look->(0.1) =~ /probe/ }), 'ready');
 	deliver($spool, $body);
 	# What a reader may have put there.
 	open my $fh, '>', "$spool/new/.x" or die $!;
