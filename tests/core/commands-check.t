@@ -375,7 +375,10 @@ sub cure {
 	for my $tries (1 .. 8) {
 		($status, $out) = run($with, 'check', @args);
 		return $tries if $status == 0;
-		my ($cure) = $out =~ /^FAIL .*: ((?:chmod|chown|install) .*)$/m
+		# Nothing but what names this spool is run.
+		my $path = quotemeta $with->{PROTOCOL_HOOK_SPOOL};
+		my ($cure) = $out =~
+			m{^FAIL .*: ((?:chmod|chown|install) [^;&|]* $path(?:/\S+)?)$}m
 			or last;
 		system($cure) == 0 or last;
 	}

@@ -21,13 +21,13 @@ make_path($etc, $units);
 chmod 0755, $at;
 my @receiver = $> == 0 ? ('-u', 'root') : ();
 
-# A command with no PROTOCOL_HOOK_ variable but those given.
+# A command with no PROTOCOL_HOOK_ variable but those given; watch may not end.
 sub plain {
 	my ($with, @args) = @_;
 	my @under = @{ delete $with->{under} // [] };
 	return run({ PROTOCOL_HOOK_SECRET => undef,
 		PROTOCOL_HOOK_MIN_FREE => undef, %{$with}, under => [@under, 'sh',
-		'-c', "cd $at && exec \"\$@\"", 'sh'] }, @args);
+		'-c', "cd $at && exec timeout 20 \"\$@\"", 'sh'] }, @args);
 }
 sub put {
 	my ($path, $text, $mode) = @_;
@@ -182,7 +182,7 @@ SKIP: {
 		'a missing spool: as the user of the unit');
 	like($out, qr/^FAIL .*: install -d -m 2750 -o nobody -g nogroup \Q$his\E$/m,
 		'... whose it is to be');
-	system(($out =~ /: (install .*)/)[0] // 'false');
+	system(($out =~ /: (install .* \Q$his\E)$/m)[0] // 'false');
 	($status, $out) = plain({}, 'check');
 	is($status, 0, 'the cure cures') or diag($out);
 	is((stat "$his/new")[4], $nobody, '... what is made is his');
