@@ -818,6 +818,7 @@ check_delivery(struct spool *sp)
 {
 	int64_t began = microseconds();
 	struct delivery d = { 0 };
+	const char *why;
 	double ms;
 	char body[64];
 	int n = snprintf(body, sizeof(body), "check %ld %lld", (long)getpid(),
@@ -830,6 +831,8 @@ check_delivery(struct spool *sp)
 		unlinkat(sp->rejected, d.name, 0);
 	if (d.state != SPOOL_STORED)
 		say_cured("test delivery", sp->path, d.step, d.error);
+	else if (spool_try_link(sp, &why) == -1)
+		say_cured("test delivery", sp->path, why, errno);
 	else if (!dir_writable(sp->new) || spool_flush(sp) == -1)
 		say_cured("new/", sp->path, "write and flush", errno);
 	else if (!dir_writable(sp->archive))	/* tomorrow */
@@ -885,6 +888,10 @@ check_spool(const struct config *cfg)
 	    (unsigned int)st.st_mode & 07777, (long)st.st_uid,
 	    (long)st.st_gid, sp.own_fs ? "a file system of its own" :
 	    "part of a file system");
+	if (spool_clock_jumped(&sp))
+		say(NOTE, "archive/", "nothing was archived after %s: if the "
+		    "clock is right, what is older than KEEP_DAYS expires "
+		    "tomorrow", sp.newest);
 	check_space(&sp);
 	check_sandbox(&sp, cfg->secret_file);
 	if (!me.receiver)

@@ -172,19 +172,25 @@ mount_id(int fd)
 	return 0;
 }
 
-/* What may be in a directory that is about to become a spool. */
+/*
+ * What may be in a directory that is about to become a spool: a spool's own
+ * names, those of an empty file system, and, unless the directory is root's like
+ * /home, directories, which consumers may have made.
+ */
 static bool
-is_spool_name(const char *name)
+may_be_in_spool(const struct spool *sp, const char *name)
 {
 	static const char *const known[] = { ".", "..", "new", "archive",
-	    "rejected", "lock", "work", "failed", "lost+found", ".snapshot",
-	    ".zfs" };
+	    "rejected", "lock", "lost+found", ".snapshot", ".zfs" };
+	struct stat st;
 	size_t i;
 
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcmp(name, known[i]) == 0)
 			return true;
-	return false;
+	return fstatat(sp->dir, ".", &st, 0) == 0 && st.st_uid != 0 &&
+	    fstatat(sp->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISDIR(st.st_mode);
 }
 
 static bool
@@ -218,7 +224,7 @@ may_become_spool(const struct spool *sp)
 		return false;
 	}
 	while (errno = 0, (e = readdir(d)) != NULL)
-		if (!is_spool_name(e->d_name))
+		if (!may_be_in_spool(sp, e->d_name))
 			break;
 	fd = errno;
 	closedir(d);
@@ -299,9 +305,13 @@ open_all(struct spool *sp)
 		return "the spool directory can't be flushed";
 	/* Nobody may read it: a reader's lock would hold the writers up. */
 	sp->lock = openat(sp->dir, names[LOCK_FILE],
-	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0620);
+	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0620);
 	if (remember(sp, LOCK_FILE, sp->lock, &st) == -1)
 		return unusable[LOCK_FILE];
+	if (!S_ISREG(st.st_mode)) {
+		errno = 0;
+		return "lock in the spool is not a regular file";
+	}
 	if (st.st_mode & S_IWOTH) {
 		errno = 0;
 		return writable_by_others[LOCK_FILE];

@@ -5,7 +5,8 @@ use strict;
 use warnings;
 use Test::More;
 use Digest::SHA qw(sha256 sha256_hex);
-use Fcntl qw(F_SETLK F_WRLCK F_UNLCK SEEK_SET);
+use Fcntl qw(F_SETLK F_WRLCK SEEK_SET);
+use POSIX qw(mkfifo);
 use Hook;
 
 my $LATER = 'build/later/protocol-hook';
@@ -72,7 +73,8 @@ subtest 'a repeat that another process holds delays nobody else' => sub {
 	close $lock;
 	$got = fcgi_recv($socket) // {};
 	is($got->{status}, 503, 'and 503 if that one failed');
-	like(log_of($worker), qr/reason="another process failed to store the same/,
+	ok(wait_for(sub { log_of($worker) =~
+		/reason="another process failed to store the same/ }),
 		'which the log says');
 	is(post($worker, $body)->{json}{status}, 'stored', 'a retry is stored');
 
@@ -159,6 +161,9 @@ subtest 'a clock that jumps ahead expires nothing' => sub {
 	cgi(spool => $spool, body => event(), $jump->(21)) for 1 .. 3;
 	is_deeply([files($spool, 'archive')], [day(-20), day(-21)],
 		'on the second day it is believed');
+	my $check = qx(PROTOCOL_HOOK_SPOOL=$spool LATER=@{[60 * 86400]} $LATER check);
+	like($check, qr{^note +archive/ +nothing was archived after \d{4}-}m,
+		'check says so, too');
 };
 
 subtest 'what cannot be removed stops no other day' => sub {
@@ -210,6 +215,22 @@ subtest 'what is not a spool stays as it is' => sub {
 			is_deeply([sort grep { !/^\.\.?$/ } readdir $d], [$name],
 				'nothing was made in it');
 		}
+	}
+	my $fifo = new_spool();
+	mkfifo("$fifo/lock", 0600) or die $!;
+	is(cgi(spool => $fifo, body => event())->{status}, 500,
+		'a FIFO in the place of lock');
+	SKIP: {
+		skip 'needs another user than root', 2 if $> == 0 && !as_other();
+		my $shared = new_spool();
+		mkdir "$shared/kafka" or die $!;
+		my @as = $> == 0 ? (under => [as_other()]) : ();
+		is(cgi(spool => $shared, body => event())->{status}, 500,
+			'a directory of root with others in it is not taken') if @as;
+		chmod 0755, $shared =~ s{/spool$}{}r;
+		system 'chown', '54321:54321', $shared if @as;
+		is(cgi(spool => $shared, body => event(), @as)->{status}, 200,
+			'one of the receiver is: consumers made them');
 	}
 	my $spool = new_spool();
 	mkdir "$spool/lost+found" or die $!;
