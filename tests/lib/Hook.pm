@@ -296,7 +296,7 @@ sub descendants {
 	my (%children, @found);
 	my $procfs = -e '/proc/self/stat';
 	for ($procfs ? map { eval { slurp($_) } // '' } glob '/proc/[0-9]*/stat'
-		: split /^/, qx(ps -A -o pid= -o ppid=)) {
+		: split /^/, qx(ps -A -o pid= -o ppid= 2>/dev/null)) {
 		my ($pid, $parent) = $procfs ? /^(\d+) \(.*\) [^ZX] (\d+) /s
 			: /(\d+)\s+(\d+)/ or next;
 		push @{ $children{$parent} }, $pid;
