@@ -35,7 +35,8 @@ sub start {
 	my $script = <<"END";
 	mount -t tmpfs -o mode=755 fresh $dir/root
 	tar -xpf $tar -C $dir/root --numeric-owner
-	mkdir -p $dir/root/dev/pts $dir/root/new
+	mkdir -p $dir/root/dev/pts $dir/root/dev/shm $dir/root/new
+	chmod 1777 $dir/root/dev/shm
 	mount -t proc proc $dir/root/proc
 	mount -t devpts -o ptmxmode=666 devpts $dir/root/dev/pts
 	cp -L /etc/resolv.conf /etc/hosts $dir/root/etc/
