@@ -92,7 +92,7 @@ subtest 'a repeat that another process holds delays nobody else' => sub {
 	fcgi_send($_, fcgi_request($body)) for @more;
 	my $refused;
 	ok(wait_for(sub { $refused = () = log_of($worker) =~
-		/result=unavailable.* reason="lock: /g; $refused >= 6 }),
+		/result=unavailable.* reason="lock: /g; $refused >= 6 }, 8),
 		'more than 64 of them: the others get 503 at once');
 	$socket = send_busy($worker, event());
 	$start = time;
