@@ -131,9 +131,9 @@ sub served {
 	my @answers = map { by_kept($socket, @$_) } @_;
 	close $socket;
 	reap($worker);
-	my @log = grep { !/^result=sandbox_off/ } split /\n/, slurp($worker->{log});
+	my @log = grep { !/ result=sandbox_off / } split /\n/, slurp($worker->{log});
 	$worker = $worker_of_before;
-	s/ (file|ms|bytes)=\S+//g for @log;
+	s/(?:^ts| file| ms| bytes)=\S+//g for @log;
 	return map { [$answers[$_ - 1], $log[$_]] } 1 .. $#log;
 }
 
@@ -485,7 +485,7 @@ unlink $keys;
 mkdir $keys or die $!;
 for my $n (1 .. 40) {
 	kill 'HUP', $worker->{pid};
-	wait_for(sub { $n == (() = slurp($worker->{log}) =~ /^result=reload/mg) });
+	wait_for(sub { $n == (() = slurp($worker->{log}) =~ /result=reload/g) });
 }
 rmdir $keys;
 set_keys("two\n");
@@ -502,7 +502,7 @@ SKIP: {
 	is(by('two'), 200, 'it serves');
 	kill 'HUP', $worker->{pid};
 	ok(wait_for(sub { 2 == (() = slurp($worker->{log})
-		=~ /^result=reloaded/mg) }),
+		=~ /result=reloaded/g) }),
 		'SIGHUP while the keys are read: they are read again');
 	reap($worker);
 }

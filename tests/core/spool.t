@@ -552,7 +552,7 @@ subtest 'another spool is put in its place' => sub {
 	my $spool = new_spool();
 	$worker = worker(spool => $spool);
 	is(post($worker, event())->{status}, 200, 'it serves');
-	my $confined = log_of($worker) !~ /^result=sandbox_off/m;
+	my $confined = log_of($worker) !~ / result=sandbox_off /;
 	mkdir "$spool.new", 0750 or die $!;
 	rename $spool, "$spool.old" or die $!;
 	rename "$spool.new", $spool or die $!;

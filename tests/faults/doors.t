@@ -86,7 +86,8 @@ for my $fault ('pipe,pipe2:error=EMFILE', 'prlimit64:error=EPERM',
 		"$fault at its start: it ends");
 	is($? >> 8, 1, "$fault at its start: exit status");
 	reap($worker, 'KILL');
-	like(slurp($worker->{log}), qr/^protocol-hook: \S/m, "$fault: said");
+	like(slurp($worker->{log}), qr/ result=start_failed reason="\w/,
+		"$fault: said");
 }
 for (['EINTR', 200], ['EAGAIN', 200], ['ECONNRESET', 0]) {
 	my ($errno, $status) = @{$_};
