@@ -757,11 +757,9 @@ keep_memory(void)
 static int
 start_fastcgi(struct config *cfg, int listener)
 {
-	/* Our handlers before FCGX_Init(), which keeps what it finds. */
-	if (catch_signals() == -1)
-		return -1;
 	log_open(log_choose(false));
-	if (FCGX_Init() == 0 &&
+	/* Our handlers before FCGX_Init(), which keeps what it finds. */
+	if (catch_signals() == 0 && FCGX_Init() == 0 &&
 	    connections_open(listener, wake[0], cfg->max_body) == 0)
 		return 0;
 	note("start_failed", strerror(errno));
@@ -782,7 +780,7 @@ gateway_fastcgi(struct config *cfg, int listener)
 	check_confined(&rv);	/* and make what the spool lacks */
 	init_requests();
 	log_flush();
-	while (!stop || connections_busy()) {
+	while (!stop || nparked > 0 || connections_busy()) {
 		connections_wait(nparked > 0 ? PARKED_LOOK :
 		    log_waits() ? LOG_AGAIN : -1);
 		answer_signals(cfg);

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use Test::More;
 use Digest::SHA qw(sha256_hex);
+use POSIX ();
 use Hook;
 use Socket qw(AF_UNIX SOCK_STREAM);
 
@@ -79,6 +80,8 @@ for my $method (qw(PUT DELETE PATCH OPTIONS post), '') {
 
 is(cgi(spool => $spool, env => { REQUEST_METHOD => undef })->{status}, 405,
 	'no method at all');
+is(cgi(spool => "$spool-none", env => { REQUEST_METHOD => $_ })->{status}, 500,
+	"$_ where there is no spool") for qw(GET HEAD PUT);
 $got = cgi(spool => $spool, env => { REQUEST_METHOD => 'GET',
 	PROTOCOL_HOOK_MIN_FREE => '1000000G' });
 is_answer($got, 503, 'unavailable', 'GET where room is short');
@@ -132,6 +135,26 @@ SKIP: {
 		'--as=500000000'], env => { PROTOCOL_HOOK_MAX_BODY => '1024M',
 		CONTENT_LENGTH => '', HTTP_TRANSFER_ENCODING => 'chunked' }),
 		503, 'unavailable', 'no memory for the body');
+}
+
+# What is refused is read all the same: some servers lose the answer otherwise.
+for ([REQUEST_METHOD => 'PUT', 405], [CONTENT_LENGTH => '9' x 9, 413],
+	[PROTOCOL_HOOK_SECRET => '', 500]) {
+	my ($name, $value, $status) = @$_;
+	pipe my $read, my $write or die $!;
+	my $pid = fork // die $!;
+	if (!$pid) {
+		close $read;
+		$SIG{PIPE} = 'IGNORE';
+		my $n = syswrite $write, $big;
+		POSIX::_exit(defined $n && $n == length $big ? 0 : 1);
+	}
+	close $write;
+	is(cgi(spool => $spool, body => $big, stdin => $read,
+		env => { $name => $value })->{status}, $status, "$name: $status");
+	close $read;
+	waitpid $pid, 0;
+	is($?, 0, '... after all of the body was read');
 }
 
 # Signatures: one and the same answer for all that is wrong.

@@ -10,6 +10,7 @@ $SIG{PIPE} = 'IGNORE';
 my $spool = new_spool();
 my $worker = worker(spool => $spool);
 my $body = event();
+my $padding = 0;
 
 # One connection each.
 my $got = post($worker, $EXAMPLE);
@@ -36,6 +37,8 @@ is(post($worker, event())->{json}{status}, 'stored',
 	'a kept connection does not hold others up');
 
 # What only the wire can carry.
+is(post($worker, $body, more => [HTTP_X_PROTOCOL_SIGNATURE => sign($body)])
+	->{status}, 401, 'a signature that is repeated, and right both times: 401');
 for (['a repeated signature', 401, more => [HTTP_X_PROTOCOL_SIGNATURE => 'x']],
 	['a short body', 400, params => { CONTENT_LENGTH => length($body) + 1 }],
 	['a long body', 400, params => { CONTENT_LENGTH => length($body) - 1 }],
@@ -74,6 +77,72 @@ for my $byte (split //, fcgi_request($slow)) {
 	syswrite $trickle, $byte;
 }
 is(fcgi_recv($trickle)->{json}{status}, 'stored', 'a byte at a time');
+
+# Nothing of a request is seen in the next one: its answer and its log line are
+# those that it gets alone.  The same place in memory serves both.
+my @plain = (
+	['stored'],
+	['no signature', params => { HTTP_X_PROTOCOL_SIGNATURE => undef }],
+	['a wrong signature', params => { HTTP_X_PROTOCOL_SIGNATURE => '0' x 64 }],
+	['no method', params => { REQUEST_METHOD => undef }],
+	['no length', params => { CONTENT_LENGTH => undef }],
+	['GET', params => { REQUEST_METHOD => 'GET' }],
+	['a large length', params => { CONTENT_LENGTH => '9' x 9 }],
+	['no address', params => { REMOTE_ADDR => undef }],
+	['no event', body => '"no event"'],
+);
+my @others = (@plain,
+	['a duplicate', body => $EXAMPLE],
+	['the previous key', key => 'old'],
+	['an unknown type', type => 'call.ended'],
+	['a signature twice', more => [HTTP_X_PROTOCOL_SIGNATURE => 'x']],
+	['chunked', params => { CONTENT_LENGTH => undef,
+		HTTP_TRANSFER_ENCODING => 'chunked' }],
+	['a long body', params => { CONTENT_LENGTH => 1 }],
+	['a short body', params => { CONTENT_LENGTH => 1000 }],
+	['cut'],
+);
+
+sub by_kept {
+	my ($socket, $name, %with) = @_;
+	my $text = $with{body} // event(id => 'same', pad => ++$padding % 7,
+		type => $with{type}) . ' ' x $padding;
+	my %params = (HTTP_X_PROTOCOL_SIGNATURE => sign($text, $with{key}),
+		%{ $with{params} // {} });
+	my $request = fcgi_request($text, keep => 1, more => $with{more},
+		params => \%params);
+	if ($name eq 'cut') {	# which ends a connection: one of its own
+		$socket = fcgi_connect($worker);
+		substr $request, -20, 20, '';
+	}
+	fcgi_send($socket, $request);
+	shutdown $socket, 1 if $name eq 'cut';
+	return (fcgi_recv($socket) // {})->{text};
+}
+
+# Answers and log lines of the requests, without what differs each time.
+sub served {
+	my $spool = new_spool();
+	my $worker_of_before = $worker;
+	$worker = worker(spool => $spool,
+		env => { PROTOCOL_HOOK_SECRET_PREVIOUS => 'old' });
+	post($worker, $EXAMPLE);
+	my $socket = fcgi_connect($worker);
+	my @answers = map { by_kept($socket, @$_) } @_;
+	close $socket;
+	reap($worker);
+	my @log = grep { !/ result=sandbox_off / } split /\n/, slurp($worker->{log});
+	$worker = $worker_of_before;
+	s/(?:^ts| file| ms| bytes)=\S+//g for @log;
+	return map { [$answers[$_ - 1], $log[$_]] } 1 .. $#log;
+}
+
+my %alone = map { $_->[0] => (served($_))[0] } @plain;
+for my $first (@others) {
+	my @with = served(map { ($first, $_) } @plain);
+	is_deeply([@with[map { 2 * $_ + 1 } 0 .. $#plain]],
+		[map { $alone{$_->[0]} } @plain], "after: $first->[0]");
+}
 
 # Clients that stop: nobody waits for them, and nothing is kept.
 @before = files($spool);
@@ -165,8 +234,8 @@ ok(IO::Select->new($odd)->can_read(20) && !sysread($odd, my $none, 1),
 
 # A parameter that says it has 2 GB, where there is no memory for that.
 SKIP: {
-	skip left_out('memory'), 2 if left_out('memory');
-	skip 'a sanitizer needs more', 2 if defined $ENV{ASAN_OPTIONS};
+	skip left_out('memory'), 4 if left_out('memory');
+	skip 'a sanitizer needs more', 4 if defined $ENV{ASAN_OPTIONS};
 	my $small = worker(spool => $spool, under => ['prlimit', '--as=500000000']);
 	my $liar = fcgi_connect($small);
 	fcgi_send($liar, fcgi_record(1, pack 'nCx5', 1, 0)
@@ -174,6 +243,13 @@ SKIP: {
 		. fcgi_record(4, '') . fcgi_record(5, ''));
 	is(fcgi_recv($liar), undef, 'a length that lies: closed');
 	is((post($small, event()) // {})->{status}, 200, 'and it lives on');
+	reap($small);
+	$small = worker(spool => $spool, under => ['prlimit', '--as=500000000'],
+		env => { PROTOCOL_HOOK_MAX_BODY => '64M' });
+	is((grep { (post($small, 'x', params => { CONTENT_LENGTH => 60_000_000 })
+		// {})->{status} == 400 } 1 .. 20), 20,
+		'memory for a large body is given back');
+	is((post($small, event()) // {})->{status}, 200, 'and can be had');
 	reap($small);
 }
 
@@ -399,6 +475,37 @@ set_keys("two\n");
 reload('reloaded');
 is(by('two'), 200, '... until it is there and SIGHUP comes');
 reap($worker);
+
+# More often than there are descriptors.
+$worker = worker(spool => $spool, under => ['prlimit', '--nofile=40'],
+	env => { PROTOCOL_HOOK_SECRET => undef,
+	PROTOCOL_HOOK_SECRET_FILE => $keys });
+is(by('two'), 200, 'few descriptors');
+unlink $keys;
+mkdir $keys or die $!;
+for my $n (1 .. 40) {
+	kill 'HUP', $worker->{pid};
+	wait_for(sub { $n == (() = slurp($worker->{log}) =~ /result=reload/g) });
+}
+rmdir $keys;
+set_keys("two\n");
+reload('reloaded');
+is(by('two'), 200, '40 times a file that can not be used, then one that can');
+reap($worker);
+
+SKIP: {
+	skip no_strace(), 2 if no_strace();
+	$worker = worker(spool => $spool, under => ['strace', '-D', '-qq', '-o',
+		'/dev/null', '-P', $keys, '-e', 'inject=read:signal=SIGHUP:when=3'],
+		env => { PROTOCOL_HOOK_SECRET => undef,
+		PROTOCOL_HOOK_SECRET_FILE => $keys });
+	is(by('two'), 200, 'it serves');
+	kill 'HUP', $worker->{pid};
+	ok(wait_for(sub { 2 == (() = slurp($worker->{log})
+		=~ /result=reloaded/g) }),
+		'SIGHUP while the keys are read: they are read again');
+	reap($worker);
+}
 
 # Socket activation with descriptor 3.
 $spool = new_spool();

@@ -66,6 +66,8 @@ subtest 'a repeat that another process holds delays nobody else' => sub {
 	is((fcgi_recv($_) // {})->{json}{status}, 'duplicate',
 		'it is a duplicate when the other process has stored it')
 		for @busy;
+	is(cgi(spool => $spool, body => $body)->{json}{status}, 'duplicate',
+		'and those that waited hold nobody up');
 
 	$body = event();
 	$lock = lock_body($spool, $body);
@@ -90,13 +92,48 @@ subtest 'a repeat that another process holds delays nobody else' => sub {
 	fcgi_send($_, fcgi_request($body)) for @more;
 	my $refused;
 	ok(wait_for(sub { $refused = () = log_of($worker) =~
-		/result=unavailable.* reason="lock: /g; $refused >= 6 }),
+		/result=unavailable.* reason="lock: /g; $refused >= 6 }, 8),
 		'more than 64 of them: the others get 503 at once');
 	$socket = send_busy($worker, event());
+	$start = time;
 	kill 'TERM', $worker->{pid};
 	is((grep { ($_ // {})->{status} eq '503' } map { fcgi_recv($_) } @more),
 		70, 'SIGTERM answers those that wait');
+	cmp_ok(time - $start, '<=', 4, 'before their time is over');
 	is(reap($worker), 0, 'and ends the process');
+};
+
+subtest 'a repeat is one though room is short' => sub {
+	my $spool = new_spool();
+	cgi(spool => $spool, body => $body = event());
+	my @short = (env => { PROTOCOL_HOOK_MIN_FREE => '1000000G' });
+	is(cgi(spool => $spool, body => event(), @short)->{status}, 503,
+		'there is no room');
+	is(cgi(spool => $spool, body => $body, @short)->{json}{status},
+		'duplicate', 'and none is needed');
+};
+
+subtest 'room that is there again is seen' => sub {
+	plan skip_all => no_strace() if no_strace();
+	$worker = worker(spool => new_spool(), under =>
+		fault('fstatfs:error=EIO:when=2'));
+	is(post($worker, event())->{status}, 503, 'how much is not known');
+	is(post($worker, event())->{status}, 200, 'it is again');
+	reap($worker);
+};
+
+subtest 'the lock itself fails while a request waits for it' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $spool = new_spool();
+	cgi(spool => $spool, body => event());
+	$worker = worker(spool => $spool, under =>
+		fault('fcntl:error=ENOLCK:when=3+', '-P', "$spool/lock"));
+	my $lock = lock_body($spool, $body = event());
+	my $start = time;
+	is((post($worker, $body) // {})->{status}, 503, 'refused with 503');
+	cmp_ok(time - $start, '<', 5, 'at once');
+	reap($worker);
+	like(log_of($worker), qr/reason="lock: No locks available"/, 'says why');
 };
 
 subtest 'the other process stands still for too long' => sub {
@@ -183,6 +220,224 @@ subtest 'what cannot be removed stops no other day' => sub {
 	}
 };
 
+# What runs the program so that calls fail, are late, or its last.
+sub fault {
+	my ($inject, @options) = @_;
+	return ['strace', '-D', '-qq', '-o', '/dev/null', @options,
+		map { ('-e', "inject=$_") } split ' ', $inject];
+}
+
+sub ready { return post($_[0], '', params => { REQUEST_METHOD => 'GET' }) // {} }
+
+subtest 'nobody else takes a body before it is safe' => sub {
+	plan skip_all => no_strace() if no_strace();
+	for my $call ('fdatasync', 'fsync', 'renameat') {
+		my $spool = new_spool();
+		cgi(spool => $spool, body => my $old = event());
+		$worker = worker(spool => $spool,
+			under => fault("$call:delay_enter=500000"));
+		ready($worker);
+		# One is a repeat, which holds nothing until the commit.
+		my @sockets = send_group($worker, $body = event(), $old);
+		my $path = "$spool/archive/" . day(0) . '/.' . sha256_hex($body);
+		ok(wait_for(sub { -e $path }), "a slow $call: it is written");
+		is(cgi(spool => $spool, body => $body)->{json}{status},
+			'duplicate', 'another process waits until it is stored');
+		is(join(' ', map { (fcgi_recv($_) // {})->{json}{status} }
+			@sockets), 'stored duplicate', 'by the first');
+		is(scalar files($spool), 2, 'once');
+		reap($worker);
+	}
+};
+
+subtest 'what a process has stored is free for others' => sub {
+	my $spool = new_spool();
+	$worker = worker(spool => $spool);
+	is(post($worker, $body = event())->{json}{status}, 'stored', 'stored');
+	unlink glob "$spool/archive/*/*";
+	is(cgi(spool => $spool, body => $body)->{json}{status}, 'stored',
+		'another process need not wait for the first to end');
+	reap($worker);
+};
+
+subtest 'what fails takes back what is its own, and in its order' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $spool = new_spool();
+	$body = '"signed, but not an event"';
+	is(cgi(spool => $spool, body => $body)->{status}, 422, 'kept');
+	is(cgi(spool => $spool, body => $body,
+		under => fault('fsync:error=EIO'))->{status}, 503,
+		'the same once more, and the flush fails');
+	is_deeply([content($spool, 'rejected')], [$body],
+		'the older file is still in rejected/');
+	for my $n (1, 2) {
+		cgi(spool => $spool, body => $body = event(), under =>
+			fault("fsync:error=EIO unlinkat:signal=KILL:when=$n"));
+		is(cgi(spool => $spool, body => $body)->{status}, 200,
+			"killed at step $n of taking back: a retry is taken");
+		is((grep { $_ eq $body } content($spool, 'new')), 1, 'there is one file');
+	}
+	$spool = new_spool();
+	is(cgi(spool => $spool, body => $body,
+		under => fault('renameat:error=EIO'))->{status}, 503,
+		'the last step fails');
+	my @names = files($spool);
+	is(scalar @names, 1, 'a reader may have it already: it stays');
+	is(cgi(spool => $spool, body => $body)->{json}{status}, 'duplicate',
+		'a retry finds it');
+	is_deeply([files($spool)], \@names, 'where it was');
+};
+
+subtest 'new/ and rejected/ are flushed each for its own' => sub {
+	plan skip_all => no_strace() if no_strace();
+	for (['new', '503 422'], ['rejected', '200 503']) {
+		my ($sub, $want) = @$_;
+		my $spool = new_spool();
+		cgi(spool => $spool, body => event());
+		$worker = worker(spool => $spool,
+			under => fault('fsync:error=EIO', '-P', "$spool/$sub"));
+		ready($worker);
+		is(join(' ', map { (fcgi_recv($_) // {})->{status} }
+			send_group($worker, event(), '"no event"')), $want,
+			"$sub/ can't be flushed");
+		reap($worker);
+	}
+};
+
+subtest 'what is refused and undone leaves nothing open' => sub {
+	my $spool = new_spool();
+	cgi(spool => $spool, body => event());
+	my @few = qw(prlimit --nofile=40);
+	$worker = worker(spool => $spool, under => \@few);
+	is((grep { ready($worker)->{status} } 1 .. 60), 60,
+		'GET, more often than there are descriptors');
+	is((post($worker, event()) // {})->{status}, 200, 'a delivery is stored');
+	reap($worker);
+	SKIP: {
+		skip no_strace(), 4 if no_strace();
+		my $path = "$spool/archive/" . day(0) . '/.'
+			. sha256_hex($body = event());
+		$worker = worker(spool => $spool, under => [@few,
+			@{ fault('write:error=ENOSPC', '-P', $path) }]);
+		is((grep { ((post($worker, $body) // {})->{status} // 0) == 503 }
+			1 .. 60), 60, 'a full disk');
+		is((post($worker, event()) // {})->{status}, 200,
+			'another delivery is stored');
+		reap($worker);
+		my $trace = scratch() . '/trace';
+		is(cgi(spool => $spool, body => event(), under => [
+			@{ fault('linkat:error=EIO', '-e', 'trace=close,linkat') },
+			'-o', $trace])->{status}, 503, 'no link');
+		unlike(slurp($trace), qr/^close.*EBADF/m, 'nothing is closed twice');
+	}
+};
+
+subtest 'the list of days is no older than the archive' => sub {
+	my $spool = new_spool();
+	$worker = worker(spool => $spool);
+	for my $ago (2 .. 6) {
+		post($worker, event()) for 1 .. 3;
+		archive($spool, day($ago), $body = event());
+		is(post($worker, $body)->{json}{status}, 'duplicate',
+			'a day that was made in the second of the look');
+	}
+	reap($worker);
+
+	# It has looked once, when chmod makes it close the spool.
+	mkdir +($spool = new_spool()) . '/archive';
+	archive($spool, day(1), event());
+	$worker = worker(spool => $spool);
+	ok(wait_for(sub { -e "$spool/lock" }), 'it has started');
+	chmod 0752, "$spool/new" or die $!;
+	is(post($worker, event())->{status}, 500, 'others may write to new/');
+	archive($spool, day(3), $body = event());
+	chmod 0750, "$spool/new" or die $!;
+	is(post($worker, $body)->{json}{status}, 'duplicate',
+		'what came while the spool was closed is known');
+	reap($worker);
+
+	SKIP: {
+		skip no_strace(), 3 if no_strace();
+		cgi(spool => $spool = new_spool());
+		archive($spool, day(2), $body = event());
+		utime time - 60, time - 60, "$spool/archive";
+		$worker = worker(spool => $spool, under =>
+			fault('getdents64:error=EIO:when=5', '-P', "$spool/archive"));
+		is(post($worker, $body)->{status}, 500, "it can't be listed");
+		is(post($worker, $body)->{json}{status}, 'duplicate',
+			'what was not listed is not taken for a list');
+		is(scalar files($spool), 0, 'nothing is stored twice');
+		reap($worker);
+	}
+};
+
+subtest 'how long the archive is kept' => sub {
+	my $spool = new_spool();
+	mkdir "$spool/archive";
+	my %body = map { $_ => event() } 1, 8, 9;
+	archive($spool, day($_), $body{$_}) for keys %body;
+	$worker = worker(spool => $spool);
+	is(post($worker, $body{8})->{json}{status}, 'duplicate',
+		'7 days before the last day');
+	is(post($worker, $body{9})->{json}{status}, 'stored', 'not 8');
+	reap($worker);
+	is_deeply([files($spool, 'archive')], [map { day($_) } 8, 1, 0],
+		'which goes');
+	for my $ago (8, 9) {
+		$spool = new_spool();
+		mkdir "$spool/archive";
+		archive($spool, day($ago), event());
+		$worker = worker(spool => $spool);
+		post($worker, event());
+		reap($worker);
+		my $said = () = log_of($worker) =~ /result=expiry_held/g;
+		is($said, $ago > 8 ? 1 : 0, "the last delivery is $ago days old: the "
+			. 'clock is ' . ($ago > 8 ? '' : 'not ') . 'in doubt');
+	}
+};
+
+subtest 'what cannot be removed is not tried without end' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $spool = new_spool();
+	mkdir "$spool/$_" for 'archive', 'archive/' . day(1),
+		'archive/2020-01-01',
+		map { "archive/2020-01-01/stays-$_" } 1 .. 200;
+	my $trace = scratch() . '/trace';
+	cgi(spool => $spool, body => event(), under => ['strace', '-o', $trace,
+		'-e', 'trace=unlinkat']);
+	my $tries = () = slurp($trace) =~ /"stays-/g;
+	cmp_ok($tries, '>', 0, 'it is tried');
+	cmp_ok($tries, '<=', 64, 'for 64 files of 200');
+};
+
+subtest 'what could not be removed is tried again' => sub {
+	my $spool = new_spool();
+	mkdir "$spool/$_" for 'archive', 'archive/' . day(1),
+		'archive/2020-01-01', 'archive/2020-01-01/stays';
+	$worker = worker(spool => $spool);
+	post($worker, event()) for 1 .. 2;
+	ok(-e "$spool/archive/2020-01-01", 'it stays');
+	rmdir "$spool/archive/2020-01-01/stays" or die $!;
+	mkdir "$spool/archive/" . day(2) or die $!;
+	post($worker, event()) for 1 .. 2;
+	reap($worker);
+	ok(!-e "$spool/archive/2020-01-01",
+		'until it can be removed, by the same process');
+};
+
+subtest 'a day that is older than the one that is emptied' => sub {
+	my $spool = new_spool();
+	mkdir "$spool/$_" for 'archive', 'archive/' . day(1);
+	archive($spool, '2020-01-02', event()) for 1 .. 150;
+	$worker = worker(spool => $spool);
+	post($worker, event());
+	archive($spool, '2020-01-01', event()) for 1 .. 5;
+	post($worker, event());
+	reap($worker);
+	is_deeply([files($spool, 'archive')], ['2020-01-02', day(1), day(0)],
+		'goes first');
+};
+
 subtest 'a large expired day is read once' => sub {
 	plan skip_all => no_strace() if no_strace();
 	my $spool = new_spool();
@@ -257,6 +512,81 @@ subtest 'modes that change under a running process' => sub {
 	reap($worker);
 };
 
+subtest 'a directory of the spool is replaced' => sub {
+	my $spool = new_spool();
+	$worker = worker(spool => $spool);
+	for my $sub (qw(new archive rejected)) {
+		post($worker, $_) for my @old = (event(), '"no event"');
+		rename "$spool/$sub", "$spool/$sub.old" or die $!;
+		is(post($worker, $body = event())->{json}{status}, 'stored',
+			"$sub/ is another: stored");
+		is((grep { $_ eq $body } content($spool, 'new')), 1,
+			'where readers look');
+		is(post($worker, $old[0])->{json}{status},
+			$sub eq 'archive' ? 'stored' : 'duplicate', 'a repeat');
+		post($worker, $body = '"no event" ');
+		is((grep { $_ eq $body } content($spool, 'rejected')), 1,
+			'no event');
+	}
+	reap($worker);
+};
+
+subtest 'a mode that changes while a group is gathered' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $spool = new_spool();
+	cgi(spool => $spool, body => event());
+	my $path = day(0) . '/.' . sha256_hex($body = event());
+	$worker = worker(spool => $spool, under =>
+		fault('openat:delay_exit=500000', '-P', $path));
+	ready($worker);
+	my @sockets = send_group($worker, $body, event());
+	ok(wait_for(sub { -e "$spool/archive/$path" }), 'the first is written');
+	chmod 0752, "$spool/new" or die $!;
+	is(join(' ', map { (fcgi_recv($_) // {})->{status} } @sockets), '200 200',
+		'the group ends as it began');
+	is(post($worker, event())->{status}, 500, 'the next sees it');
+	reap($worker);
+};
+
+subtest 'another spool is put in its place' => sub {
+	my $spool = new_spool();
+	$worker = worker(spool => $spool);
+	is(post($worker, event())->{status}, 200, 'it serves');
+	my $confined = log_of($worker) !~ / result=sandbox_off /;
+	mkdir "$spool.new", 0750 or die $!;
+	rename $spool, "$spool.old" or die $!;
+	rename "$spool.new", $spool or die $!;
+	$got = post($worker, $body = event()) // {};
+	if ($confined) {
+		is($got->{status}, 500, 'out of the reach of the sandbox: 500');
+		ok(wait_for(sub { waitpid($worker->{pid}, POSIX::WNOHANG()) > 0 }),
+			'and the process ends, for a new one');
+		is($?, 0, 'with 0');
+	} else {
+		is($got->{status}, 200, 'not confined: 200');
+		is_deeply([content($spool, 'new')], [$body], 'in the new one');
+	}
+	reap($worker);
+};
+
+subtest 'the spool is replaced while a day is emptied' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my @spools = map { new_spool() } 1, 2;
+	for my $i (0, 1) {
+		mkdir "$spools[$i]/$_" for 'archive', 'archive/' . day(1);
+		archive($spools[$i], '2020-01-01', event()) for 1 .. ($i ? 5 : 100);
+	}
+	$worker = worker(spool => $spools[0], under =>
+		fault('landlock_create_ruleset:error=ENOSYS'));
+	post($worker, event());
+	rename $spools[0], "$spools[0].old" or die $!;
+	rename $spools[1], $spools[0] or die $!;
+	is(post($worker, event())->{status}, 200, 'not confined: 200');
+	reap($worker);
+	ok(!-e "$spools[0]/archive/2020-01-01", 'that of the new spool is gone');
+	ok(-e "$spools[0].old/archive/2020-01-01", 'that of the old one is not');
+};
+
 subtest 'a way to the spool that is closed for a while' => sub {
 	my @as = $> == 0 ? as_other() : ();
 	plan skip_all => 'nobody else can run it' if $> == 0 && !@as;
@@ -284,13 +614,20 @@ subtest 'GET tries what a delivery does' => sub {
 	ok(!-e "$spool/lock.tmp" && !files($spool), 'nothing is left in new/');
 	is_deeply([<$spool/new/.*try*>, <$spool/archive/*/.*try*>], [],
 		'nor anywhere else');
+	$worker = worker(spool => $spool);
+	write_file("$spool/$_/.try-$worker->{pid}", 'x')
+		for 'new', 'archive/' . day(0);
+	is(ready($worker)->{status}, 200, 'ready, whatever a process of the same number has left');
+	reap($worker);
 	SKIP: {
-		skip no_strace(), 2 if no_strace();
+		skip no_strace(), 3 if no_strace();
 		my $got = $ready->(under => ['strace', '-o', '/dev/null', '-e',
 			'inject=linkat:error=EPERM']);
 		is($got->{status}, 503, 'a file system without hard links: 503');
 		like($got->{log}, qr{can't be linked into new/: Operation not permitted},
 			'the log says why');
+		is_deeply([<$spool/new/.*try*>, <$spool/archive/*/.*try*>], [],
+			'nothing is left behind');
 	}
 	SKIP: {
 		my $why = $> == 0 && !as_other() ? 'nobody else can run it' : '';

@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
-use Digest::SHA qw(sha256_hex);
+use Digest::SHA qw(sha256 sha256_hex);
 use Fcntl qw(F_SETLK F_WRLCK);
 use Disk qw(can_mount);
 use Hook;
@@ -86,7 +86,8 @@ for my $fault ('pipe,pipe2:error=EMFILE', 'prlimit64:error=EPERM',
 		"$fault at its start: it ends");
 	is($? >> 8, 1, "$fault at its start: exit status");
 	reap($worker, 'KILL');
-	like(slurp($worker->{log}), qr/^protocol-hook: \S/m, "$fault: said");
+	like(slurp($worker->{log}), qr/ result=start_failed reason="\w/,
+		"$fault: said");
 }
 for (['EINTR', 200], ['EAGAIN', 200], ['ECONNRESET', 0]) {
 	my ($errno, $status) = @{$_};
@@ -144,6 +145,14 @@ reap($worker);
 	close $read;
 	is($got->{status}, 408, 'a body that takes too long');
 	waitpid $pid, 0;
+}
+for my $errno ('EINTR', 'EAGAIN') {
+	pipe my $read, my $write or die $!;
+	syswrite $write, my $body = event();
+	$got = cgi(spool => new_spool(), body => $body, stdin => $read, under =>
+		fault("read:error=$errno:when=1", '-P', (readlink
+		'/proc/self/fd/' . fileno $read)));
+	is($got->{status}, 200, "a read of the body gives $errno");
 }
 for (1, 2) {
 	$got = cgi(spool => new_spool(), body => event(), under => ['sh', '-c',
@@ -303,11 +312,86 @@ for my $fault ('', 'getdents64:error=EIO:when=5+') {
 		? 1 : 0, $fault ? 0 : 1, "midnight meanwhile $fault: its day");
 }
 
+# Midnight comes while another process stores the same bytes.
+sub clocked { return worker(spool => $_[0],
+	under => ['env', "LD_PRELOAD=$shim", "SHIM_CLOCK=$clock"]) }
+{
+	set_clock($MIDNIGHT - 1);
+	$spool = new_spool();
+	$worker = clocked($spool);
+	is(post($worker, event())->{status}, 200, 'before midnight');
+	open my $lock, '>>', "$spool/lock" or die $!;
+	my $start = unpack('Q>', sha256($body)) & ((1 << 62) - 1);
+	fcntl $lock, F_SETLK, pack('s s x4 q q i x4', F_WRLCK, 0, $start, 1, 0)
+		or die $!;
+	my $socket = fcgi_connect($worker);
+	fcgi_send($socket, fcgi_request($body));
+	post($worker, event()) for 1, 2;	# it has looked at that, too
+	set_clock($MIDNIGHT + 1);
+	my $path = "$spool/archive/" . day($MIDNIGHT + 1);
+	mkdir $path or die $!;
+	open my $fh, '>', "$path/" . sha256_hex($body) or die $!;
+	close $lock;
+	is((fcgi_recv($socket) // {})->{json}{status}, 'duplicate',
+		'after it: the new day is searched, too');
+	reap($worker);
+}
+
+# ... or was killed while it did, before.
+{
+	set_clock($MIDNIGHT - 60);
+	$spool = new_spool();
+	$worker = clocked($spool);
+	is(post($worker, $body)->{json}{status}, 'stored', 'before midnight');
+	my $path = "$spool/archive/" . day($MIDNIGHT - 60) . '/';
+	my $hex = sha256_hex($body);
+	rename $path . $hex, "$path.$hex" or die $!;
+	set_clock($MIDNIGHT + 60);
+	is(post($worker, $body)->{json}{status}, 'duplicate',
+		'a process that saw midnight looks for it in the day before');
+	is(scalar files($spool), 1, 'one file');
+	reap($worker);
+}
+
+# A process that was started while the clock was wrong.
+{
+	set_clock($MIDNIGHT + 31 * 86400);
+	$spool = new_spool();
+	my @days = sort { $a cmp $b } map { day($MIDNIGHT + $_ * 86400) }
+		-3, -2, 30;
+	mkdir $_ or die $! for map { "$spool/$_" } 'archive',
+		map { "archive/$_" } @days;
+	$worker = clocked($spool);
+	my $junk = fcgi_connect($worker);
+	fcgi_send($junk, 'junk' x 4);
+	fcgi_recv($junk);	# it is closed once the process has started
+	set_clock($MIDNIGHT);
+	post($worker, event());
+	reap($worker);
+	is_deeply([files($spool, 'archive')], [@days[0, 1], day($MIDNIGHT),
+		$days[2]], 'a clock that was ahead at the start expires nothing');
+}
+
+# All names are taken that it tries: none of them is its own.
+{
+	set_clock($MIDNIGHT + 200);
+	$spool = used_spool();
+	my $other = (content($spool, 'new'))[0];
+	my ($file) = files($spool);
+	my @taken = map { sprintf '20261125T000320.%06dZ.message.created.taken.json',
+		$_ } 0 .. 999;
+	link "$spool/new/$file", "$spool/new/$_" or die $! for @taken;
+	$got = cgi(spool => $spool, body => event(id => 'taken'),
+		under => ['env', "LD_PRELOAD=$shim", "SHIM_CLOCK=$clock"]);
+	like($got->{log}, qr/status=503 .*reason="link: File exists"/, 'no name');
+	is_deeply([files($spool)], [sort { $a cmp $b } $file, @taken],
+		'the files of others stay');
+}
+
 # Names grow even if the clock does not; and one that is put back is believed.
 set_clock($MIDNIGHT + 100);
 $spool = new_spool();
-$worker = worker(spool => $spool, under => ['env', "LD_PRELOAD=$shim",
-	"SHIM_CLOCK=$clock"]);
+$worker = clocked($spool);
 my @order = map { my $text = event(); post($worker, $text); $text } 1 .. 3;
 is_deeply([content($spool, 'new')], \@order, 'a clock that stands still');
 like((files($spool))[2], qr/^20261125T000140\.000002Z/, 'how');

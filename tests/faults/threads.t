@@ -37,6 +37,15 @@ my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
 my @got = deliver($spool, shimmed('SHIM_NOTHREAD=1'), @bodies);
 is((grep { ($_->{status} // '') eq '200' } @got), $SIZE, 'without threads');
 is_deeply([sort(content($spool, 'new'))], [sort @bodies], 'all are there');
+SKIP: {
+	skip no_strace(), 1 if no_strace();
+	my $trace = scratch() . '/trace';
+	deliver(new_spool(), ['strace', '-D', '-o', $trace, '-e',
+		'trace=fdatasync', '-E', "LD_PRELOAD=$shim", '-E',
+		'SHIM_NOTHREAD=1'], fresh_bodies($SIZE));
+	my $flushed = () = slurp($trace) =~ /^fdatasync\(.* = 0$/mg;
+	is($flushed, $SIZE, 'and flushed');
+}
 
 # Flushes that cost nothing: no threads, but each file's flush.
 for my $n (1 .. 4) {
