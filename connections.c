@@ -31,12 +31,14 @@
 
 #define SLOTS_MAX	4096
 #define SLOT_FDS	2	/* its socket, and what it holds */
-#define OWN_FDS		16	/* standard streams, listener, spool, and so on */
+#define OPEN_FDS	6	/* standard streams, listener, signals' pipe */
+#define OWN_FDS		16	/* ... and spool, and so on */
 #define DESCRIPTORS	(OWN_FDS + SLOT_FDS * SLOTS_MAX + GROUP_MAX)
 #define LOOK_SIZE	65536
 #define OTHERS_MAX	(1 << 20)	/* bytes, parameters above all */
 #define GIVE_WAY_MS	(REQUEST_SECONDS * 1000 / 12)	/* see find_slot() */
 #define FULL_MS		50	/* until it is seen whether one may */
+#define TELL_MS		60000	/* between two notes of the same trouble */
 #define STOP_SECONDS	5
 #define COLLECT_MAX	64	/* reads from one connection at a time */
 
@@ -45,6 +47,7 @@ static struct pollfd fds[2 + SLOTS_MAX];
 static size_t nslots, top, cursor;	/* slots from top on are free */
 static int listen_fd, wake_fd;
 static int64_t stop_at;		/* milliseconds, 0 while we go on */
+static int64_t pause_until;	/* milliseconds, when accept() had failed */
 static uint64_t body_limit;
 static uint8_t look[LOOK_SIZE];
 
@@ -228,10 +231,42 @@ open_held(void)
 #endif
 }
 
+/* How many descriptors below END are open that are none of ours. */
+static rlim_t
+count_inherited(rlim_t end)
+{
+	const rlim_t most = sizeof(fds) / sizeof(fds[0]);
+	rlim_t fd = 0, n = 0, part, i;
+
+	for (; fd < end; fd += part) {
+		part = end - fd < most ? end - fd : most;
+		for (i = 0; i < part; i++)
+			fds[i] = (struct pollfd){ .fd = (int)(fd + i) };
+		if (poll(fds, (nfds_t)part, 0) == -1)
+			break;
+		for (i = 0; i < part; i++)
+			n += (fds[i].revents & POLLNVAL) == 0;
+	}
+	return n > OPEN_FDS ? n - OPEN_FDS : 0;
+}
+
+/* LIMIT is raised to AT_LEAST if it may be. */
+static void
+raise_limit(struct rlimit *limit, rlim_t at_least)
+{
+	if (limit->rlim_cur >= at_least)
+		return;
+	limit->rlim_cur = limit->rlim_max < at_least ? limit->rlim_max :
+	    at_least;
+	if (setrlimit(RLIMIT_NOFILE, limit) == -1)
+		getrlimit(RLIMIT_NOFILE, limit);
+}
+
 int
 connections_open(int listener, int wake, size_t max_body)
 {
 	struct rlimit limit;
+	rlim_t inherited = 0;
 
 	listen_fd = listener;
 	wake_fd = wake;
@@ -239,15 +274,17 @@ connections_open(int listener, int wake, size_t max_body)
 	if (fcntl(listener, F_SETFL, O_NONBLOCK) == -1 ||
 	    getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		return -1;
-	if (limit.rlim_cur < DESCRIPTORS) {
-		limit.rlim_cur = limit.rlim_max < DESCRIPTORS ?
-		    limit.rlim_max : DESCRIPTORS;
-		setrlimit(RLIMIT_NOFILE, &limit);
+	raise_limit(&limit, DESCRIPTORS);
+	/* Nobody leaves us as many as make a high limit low. */
+	if (limit.rlim_cur < 2 * DESCRIPTORS) {
+		inherited = count_inherited(limit.rlim_cur);
+		raise_limit(&limit, DESCRIPTORS + inherited);
 	}
 	nslots = SLOTS_MAX;
-	if (limit.rlim_cur < DESCRIPTORS)
-		nslots = limit.rlim_cur < OWN_FDS + 2 * SLOT_FDS ? 1 :
-		    (size_t)(limit.rlim_cur - OWN_FDS) / (SLOT_FDS + 1);
+	if (limit.rlim_cur < DESCRIPTORS + inherited)
+		nslots = limit.rlim_cur < inherited + OWN_FDS + 2 * SLOT_FDS ?
+		    1 : (size_t)(limit.rlim_cur - inherited - OWN_FDS) /
+		    (SLOT_FDS + 1);
 	return 0;
 }
 
@@ -265,28 +302,54 @@ end(struct connection *c)
 }
 
 /*
- * A slot that is free, or that of the connection that has been waiting longest;
- * NULL if all have something to do, or had hardly the time to say what: in a
- * burst a server connects some time before it sends.
+ * The connection, other than BUT, that has been waiting longest; NULL if all
+ * have something to do, or had hardly the time to say what: in a burst a server
+ * connects some time before it sends.
  */
 static struct connection *
-find_slot(void)
+find_oldest(const struct connection *but)
 {
 	int64_t before = milliseconds() - GIVE_WAY_MS;
 	struct connection *c, *oldest = NULL;
 
-	for (c = slots; c < slots + top; c++) {
-		if (c->fd == -1)
-			return c;
-		if (!c->ready && !c->taken && c->since <= before) {
+	for (c = slots; c < slots + top; c++)
+		if (c != but && c->fd != -1 && !c->ready && !c->taken &&
+		    c->since <= before) {
 			before = c->since;
 			oldest = c;
 		}
-	}
+	return oldest;
+}
+
+/* A slot that is free or can be made so; NULL if there is none now. */
+static struct connection *
+find_slot(void)
+{
+	struct connection *c;
+
+	for (c = slots; c < slots + top; c++)
+		if (c->fd == -1)
+			return c;
 	if (top == nslots)
-		return oldest;
+		return find_oldest(NULL);
 	c->fd = c->held = -1;	/* not before: most are never touched */
 	return c;
+}
+
+/*
+ * After a call that failed with errno for want of descriptors: whether one that
+ * waited, other than BUT, was closed, so that the call can be made again.
+ */
+static bool
+give_way(const struct connection *but)
+{
+	struct connection *oldest;
+
+	if ((errno != EMFILE && errno != ENFILE) ||
+	    (oldest = find_oldest(but)) == NULL)
+		return false;
+	end(oldest);
+	return true;
 }
 
 /* macOS has no accept4; nothing here is ever executed in our place. */
@@ -306,6 +369,25 @@ accept_one(void)
 #endif
 }
 
+/*
+ * With ERROR there is nothing to be done but to wait: who is not accepted stays
+ * readable, and poll() would return at once.
+ */
+static void
+pause_accepting(int error)
+{
+	static int64_t told;
+	int64_t now = milliseconds();
+
+	if (error == EAGAIN || error == EINTR || error == ECONNABORTED)
+		return;
+	pause_until = now + FULL_MS;
+	if (told == 0 || now - told >= TELL_MS) {
+		log_note("accept_failed", strerror(error));
+		told = now;
+	}
+}
+
 static void
 accept_some(void)
 {
@@ -313,9 +395,15 @@ accept_some(void)
 	size_t n;
 	int fd;
 
-	for (n = 0; n < GROUP_MAX && (c = find_slot()) != NULL; n++) {
-		if ((fd = accept_one()) == -1)
+	for (n = 0; n < GROUP_MAX && find_slot() != NULL; n++) {
+		fd = accept_one();
+		if (fd == -1 && give_way(NULL))
+			fd = accept_one();
+		if (fd == -1) {
+			pause_accepting(errno);
 			return;
+		}
+		c = find_slot();
 		if (c->fd != -1)
 			end(c);
 		c->fd = fd;
@@ -371,7 +459,7 @@ connections_wait(int64_t most)
 {
 	struct connection *c;
 	size_t n = 2, ready = 0;
-	bool full = find_slot() == NULL;
+	bool full = find_slot() == NULL || milliseconds() < pause_until;
 	int64_t left = time_left();
 
 	if (full && (left == -1 || left > FULL_MS))
@@ -453,9 +541,10 @@ look_at(struct connection *c)
 	if (c->idle)
 		c->since = milliseconds();
 	c->idle = false;
-	if ((c->held = open_held()) == -1)
-		return GONE;
-	return collect(c);
+	c->held = open_held();
+	if (c->held == -1 && give_way(c))
+		c->held = open_held();
+	return c->held != -1 ? collect(c) : GONE;
 }
 
 struct connection *

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Test::More;
 use Hook;
+use Time::HiRes qw(time);
 
 $SIG{PIPE} = 'IGNORE';
 my $spool = new_spool();
@@ -368,6 +369,68 @@ fcgi_send($_, fcgi_request(event())) for reverse @burst;
 is((grep { ((fcgi_recv($_) // {})->{status} // 0) == 200 } @burst), 20,
 	'a burst: all are served');
 reap($worker);
+
+# Descriptors that whoever started it left open count, too: some are left, ...
+sub leaving {
+	my ($n, @command) = @_;
+	return ('perl', '-e', 'my ($n, @open) = shift; $^F = 1 << 20;'
+		. 'while ($n-- > 0) { open my $f, "<", "/dev/null" or die;'
+		. 'push @open, $f } exec @ARGV', $n, @command);
+}
+# Ticks of processor time that it has used.
+sub ticks {
+	my ($worker) = @_;
+	my @field = split ' ', slurp("/proc/$worker->{pid}/stat") =~ s/.*\)//r;
+	return $field[11] + $field[12];
+}
+SKIP: {
+	skip 'needs /proc', 4 if !-e "/proc/$$/stat";
+	my $worker = worker(spool => new_spool(), under => ['prlimit',
+		'--nofile=220:220', leaving(195)]);
+	is(post($worker, event())->{status}, 200, 'few descriptors left: served');
+	my $before = ticks($worker);
+	my @crowd = map { fcgi_connect($worker) } 1 .. 60;
+	ok(!wait_for(sub { ticks($worker) - $before > 60 }, 1.5),
+		'more than there are descriptors for: it does not spin');
+	fcgi_send($crowd[0], fcgi_request(event()));
+	is((fcgi_recv($crowd[0]) // {})->{status}, 200,
+		'... and has some left to store with');
+	unlike(slurp($worker->{log}), qr/ result=accept_failed /,
+		'... as it had counted them');
+	reap($worker);
+}
+# ... or none, by and by, as for a system that has no more.
+SKIP: {
+	skip no_strace(), 7 if no_strace();
+	my $trace = scratch() . '/trace';
+	my $worker = worker(spool => new_spool(), under => ['strace', '-D', '-o',
+		$trace, '-e', 'trace=accept4', '-e',
+		'inject=accept4:error=ENFILE:when=2..11']);
+	is(post($worker, event())->{status}, 200, 'it serves');
+	is((post($worker, event()) // {})->{status}, 200,
+		'ENFILE: it serves again when there are some');
+	my $calls = () = slurp($trace) =~ /ENFILE/g;
+	is($calls, 10, 'ENFILE: as often as that was said');
+	is((() = slurp($worker->{log}) =~ /result=accept_failed reason=/g), 1,
+		'the log tells it once');
+	reap($worker);
+	# For a request that comes in parts one that waits is given up.
+	local $Hook::PROGRAM = 'build/quick/protocol-hook';
+	$worker = worker(spool => new_spool(), under => ['strace', '-D', '-o',
+		'/dev/null', '-e', 'inject=memfd_create:error=EMFILE:when=1']);
+	my $idle = fcgi_connect($worker);
+	fcgi_send($idle, fcgi_request(event(), keep => 1));
+	is(fcgi_recv($idle)->{status}, 200, 'one that is kept');
+	my $since = time;
+	wait_for(sub { time - $since > 0.2 });
+	my $part = fcgi_connect($worker);
+	my $text = fcgi_request(event());
+	fcgi_send($part, substr $text, 0, 100, '');
+	ok(IO::Select->new($idle)->can_read(5), '... gives way');
+	fcgi_send($part, $text);
+	is((fcgi_recv($part) // {})->{status}, 200, '... to one in parts');
+	reap($worker);
+}
 
 # Without a standard error, the log goes to the web server.
 for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
