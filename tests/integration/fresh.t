@@ -17,6 +17,8 @@ skip_without('root') if $> != 0;
 for (qw(mmdebstrap unshare)) {
 	skip_without($_) if system("command -v $_ >/dev/null") != 0;
 }
+mkdir 'build';
+debian_base("build/fresh-$_.tar", $_, qw(make sudo)) for sort keys %FIRST;
 like(slurp('README.md'), qr/^    $_(?: .*)?$/m, "README.md names $_")
 	for 'make demo', 'make check';
 delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);
@@ -55,10 +57,13 @@ END
 	return { suite => $suite, pid => $pid, log => $log };
 }
 
-debian_base("build/fresh-$_.tar", $_, qw(make sudo)) for sort keys %FIRST;
 for my $run (map { start($_) } sort keys %FIRST) {
 	waitpid $run->{pid}, 0;
-	is($?, 0, "$run->{suite}: it ran to its end");
+	if ($? >> 8 == 77 && !$ENV{CI}) {
+		SKIP: { skip "$run->{suite}: no mirror answers", 1 }
+		next;
+	}
+	is($? >> 8, 0, "$run->{suite}: it ran to its end");
 	my $tap = slurp($run->{log});
 	my ($plan) = $tap =~ /^1\.\.(\d+)$/m;
 	my $n = 0;
