@@ -40,6 +40,12 @@ is_deeply($json->{archived}, { $day => { deliveries => 5, bytes => $bytes } },
 	'the archive');
 is($json->{archived_bytes}, $bytes, 'its bytes');
 cmp_ok($json->{spool_free_bytes}, '<=', $json->{spool_size_bytes}, 'room');
+SKIP: {
+	my ($blocks, $size) = split ' ', qx(stat -f -c '%a %S' $spool 2>&1);
+	skip 'no stat of file systems', 1 if ($size // '') !~ /^\d+$/;
+	cmp_ok(abs($json->{spool_free_bytes} - $blocks * $size), '<', 1 << 28,
+		'room for those who are not root');
+}
 ($status, $out) = run(\%in, 'status');
 is($status, 0, 'status');
 like($out, qr/^waiting   5, the oldest for \d+d \d+h$/m, 'waiting');
@@ -67,7 +73,8 @@ is(scalar keys %width, 1, 'columns are in line');
 		qr/^arrival   \ds ago\nwaiting   1, .* \d+s\n  t{40} +1\n/m,
 		'what is not archived is seen, too');
 	($day) = files($spool, 'archive');
-	for ([600, '10m \d+s'], [7260, '2h 1m'], [-600, '0s']) {
+	for ([600, '10m \d+s'], [7260, '2h 1m'], [36060, '10h 1m'],
+		[86460, '1d 0h'], [-600, '0s']) {
 		my ($ago, $age) = @{$_};
 		my @t = gmtime(time - $ago);
 		rename((glob "$other/new/*")[0], sprintf
@@ -139,6 +146,23 @@ like($out, qr/^protocol_hook_foreign_files 4$/m, 'they are foreign');
 deliver($odd, event(type => "t$_")) for 1 .. 20;
 ($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-j');
 is(JSON::PP::decode_json($out)->{waiting_deliveries}{other}, 4, 'other types');
+($status, $out) = run({ PROTOCOL_HOOK_SPOOL => $odd }, 'status', '-p');
+my $types = () = $out =~ /^protocol_hook_waiting_deliveries\{/mg;
+is($types, 32, 'and no more than 32 lines of them');
+
+# The last arrival is known from new/ or the archive, whichever is later.
+{
+	my $other = new_spool();
+	my %of = (PROTOCOL_HOOK_SPOOL => $other);
+	deliver($other, event());
+	my $last = sub { JSON::PP::decode_json((run(\%of, 'status', '-j'))[1])
+		->{last_arrival_timestamp_seconds} };
+	rename((glob "$other/new/*")[0],
+		"$other/new/20200102T030405.000000Z.a.x.json") or die $!;
+	cmp_ok(abs($last->() - time), '<', 60, 'one that waits is older');
+	unlink glob "$other/new/*";
+	cmp_ok(abs($last->() - time), '<', 60, 'none waits');
+}
 
 # A type of that very name is one of them.
 deliver($odd, event(type => 'other'));

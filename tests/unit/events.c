@@ -151,6 +151,15 @@ long_texts_are_cut_between_characters(void **state)
 	assert_null(read_text(text));
 	assert_int_equal(126, strlen(ev.id));
 	assert_memory_equal(id, ev.id, 126);
+	for (i = EVENT_TEXT_MAX - 1; i <= EVENT_TEXT_MAX + 1; i++) {
+		memset(id, 'i', i);
+		id[i] = '\0';
+		snprintf(text, sizeof(text), "{\"id\":\"%s\",\"type\":\"t\","
+		    "\"payload\":{}}", id);
+		assert_null(read_text(text));
+		assert_int_equal(i < EVENT_TEXT_MAX ? i : EVENT_TEXT_MAX,
+		    strlen(ev.id));
+	}
 }
 
 static void
@@ -223,6 +232,9 @@ every_cut_is_refused(void **state)
 		memcpy(part, text, n);
 		assert_non_null(read_bytes(part, n));
 	}
+	/* What ends a string in C is nothing that may be escaped. */
+	assert_non_null(read_bytes("{\"id\":\"\\\0\",\"type\":\"a\","
+	    "\"payload\":{}}", 34));
 	assert_null(read_text(text));
 }
 
