@@ -652,9 +652,13 @@ subtest 'GET tries what a delivery does' => sub {
 	}
 	SKIP: {
 		my $why = $> == 0 && !as_other() ? 'nobody else can run it' : '';
-		skip $why, 1 if $why;
+		skip $why, 2 if $why;
 		chmod 0755, $spool =~ s{/spool$}{}r;
 		system 'chown', '-R', '54321:54321', $spool if $> == 0;
+		chmod 0600, "$spool/rejected";
+		is($ready->($> == 0 ? (under => [as_other()]) : ())->{status}, 503,
+			'rejected/ can not be entered: not ready');
+		chmod 0750, "$spool/rejected";
 		chmod 0500, "$spool/archive/" . day(0);
 		is($ready->($> == 0 ? (under => [as_other()]) : ())->{status}, 503,
 			"today's directory can't be written: not ready");
