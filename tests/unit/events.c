@@ -224,6 +224,8 @@ every_cut_is_refused(void **state)
 {
 	static const char text[] = "{\"id\":\"\\u00e9\xc3\xa9\",\"type\":\"a\","
 	    "\"payload\":{\"a\":[1.5e3,true,null,{}]}}";
+	static const char nul[] = "{\"id\":\"\\\0\",\"type\":\"a\","
+	    "\"payload\":{}}";
 	char part[sizeof(text)];
 	size_t n;
 
@@ -233,8 +235,7 @@ every_cut_is_refused(void **state)
 		assert_non_null(read_bytes(part, n));
 	}
 	/* What ends a string in C is nothing that may be escaped. */
-	assert_non_null(read_bytes("{\"id\":\"\\\0\",\"type\":\"a\","
-	    "\"payload\":{}}", 34));
+	assert_non_null(read_bytes(nul, sizeof(nul) - 1));
 	assert_null(read_text(text));
 }
 
@@ -296,6 +297,7 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 	    "message.created;group.*", "message.created x", "**", "call.*",
 	    ("message.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") };
+	char text[EVENT_TEXT_MAX + 4];
 	struct wanted w;
 	size_t i;
 
@@ -303,6 +305,12 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (wanted_read(&w, bad[i]) == NULL)
 			fail_msg("taken: %s", bad[i]);
+	/* Around what a name has room for, as make check-asan sees. */
+	for (i = EVENT_TEXT_MAX - 1; i < sizeof(text); i++) {
+		memset(text, 'x', i);
+		text[i] = '\0';
+		assert_non_null(wanted_read(&w, text));
+	}
 }
 
 int
