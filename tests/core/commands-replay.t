@@ -142,6 +142,30 @@ SKIP: {
 	like($trace, qr{^fsync\(\d+<\Q$spool\E/new>\)}m, 'of new/');
 }
 
+# What arrives while it lists is not replayed.
+SKIP: {
+	skip no_strace(), 1 if no_strace();
+	unlink map { "$spool/new/$_" } files($spool);
+	my $pid = fork // die $!;
+	if (!$pid) {
+		open STDERR, '>', "$dir/err" or die $!;
+		%ENV = (PATH => $ENV{PATH}, %in, PROTOCOL_HOOK_MIN_FREE => 0,
+			PROTOCOL_HOOK_SECRET => $KEY);
+		exec 'strace', '-D', '-qq', '-o', '/dev/null', '-P', "$spool/new",
+			'-e', 'inject=getdents64:signal=SIGSTOP:when=1', $PROGRAM,
+			'replay', '-a' or POSIX::_exit(127);
+	}
+	wait_for(sub { slurp("/proc/$pid/stat") =~ /\) [Tt] / });
+	my $late = event(id => 'late');
+	deliver($spool, $late);
+	kill 'CONT', $pid;
+	waitpid $pid, 0;
+	is((grep { $_ eq $late } content($spool, 'new')), 1,
+		'what arrives meanwhile is not replayed');
+	unlink "$spool/archive/$_/" . sha256_hex($late)
+		for files($spool, 'archive');
+}
+
 # What is no delivery, or can't be read, is told.
 open $fh, '>', "$spool/archive/$day/" . '0' x 64 or die $!;
 close $fh or die $!;
@@ -165,6 +189,12 @@ mkdir "$spool/archive/$day/" . '2' x 64 or die $!;
 is($status, 1, 'replay of a directory');
 like($err, qr/: Is a directory\n.*failed 1$/s, 'says so');
 rmdir "$spool/archive/$day/" . '2' x 64;
+mkdir "$spool/archive/$day/" . $_ x 32 or die $! for 10 .. 39;
+($status, $out, $err) = run({ %in, under => [qw(prlimit --nofile=20)] },
+	'replay', map { $_ x 32 } 10 .. 39);
+is(scalar(() = $err =~ /: Is a directory$/mg), 30, 'replay of more than it may '
+	. 'open: each is told');
+rmdir "$spool/archive/$day/" . $_ x 32 for 10 .. 39;
 unlink map { "$spool/new/$_" } files($spool);
 mkdir "$spool/archive/lost+found" or die $!;
 open $fh, '>', "$spool/archive/$day/notes" or die $!;

@@ -12,6 +12,8 @@ my $spool = new_spool();
 my %in = (PROTOCOL_HOOK_SPOOL => $spool);
 deliver($spool, event());
 
+my @under;
+
 sub watch {
 	my ($program, @args) = @_;
 	my $pid = fork // die $!;
@@ -19,7 +21,7 @@ sub watch {
 		open STDOUT, '>', "$dir/watched" or die $!;
 		open STDERR, '>', "$dir/err" or die $!;
 		%ENV = (PATH => $ENV{PATH}, %in);
-		exec $program, 'watch', @args or POSIX::_exit(127);
+		exec @under, $program, 'watch', @args or POSIX::_exit(127);
 	}
 	return $pid;
 }
@@ -67,13 +69,21 @@ for my $program ($PROGRAM, grep { -x } 'build/poll/protocol-hook') {
 	my $body = event(type => 'contact.updated', id => $id);
 	deliver($spool, $body);
 	my $length = length $body;
+	my ($at) = map { /T(..)(..)(..)\..*\.$id\.json$/ ? "$1:$2:$3" : () }
+		files($spool);
 	like(watched(qr/contact/),
-		qr/^\d\d:\d\d:\d\d contact\.updated +$id +$length bytes\n\z/,
+		qr/^$at contact\.updated +$id +$length bytes\n\z/,
 		"$name: one line");
 	open my $fh, '>', "$spool/new/foreign" or die $!;
 	close $fh;
 	deliver($spool, event(type => 'group.updated'));
 	watched(qr/group/);
+	kill 'STOP', $pid;
+	deliver($spool, event(id => "$id-burst-$_")) for 1 .. 5;
+	kill 'CONT', $pid;
+	watched(qr/burst-5/);
+	is(join(' ', slurp("$dir/watched") =~ /-burst-(\d)/g), '1 2 3 4 5',
+		"$name: several at a time");
 	unlike(slurp("$dir/watched"), qr/\e|foreign/,
 		"$name: no colour in a file, and nothing foreign");
 	kill 'TERM', $pid;
@@ -84,6 +94,14 @@ for my $program ($PROGRAM, grep { -x } 'build/poll/protocol-hook') {
 		qq({"id":"$id","type":"group.created",\n"payload":\r\n{}}\n));
 	is(eval { JSON::PP::decode_json(watched(qr/group/))->{id} }, $id,
 		"$name -o: JSON on one line");
+	unlike(watched(qr/group/), qr/\r/, "$name -o: whoever reads it");
+	# What a consumer puts back has a new name, too.
+	open $fh, '>', "$spool/back" or die $!;
+	print {$fh} event(type => 'conversation.created');
+	close $fh or die $!;
+	rename "$spool/back", "$spool/new/" . to_come() . 'a.a.json' or die $!;
+	like(watched(qr/conversation/), qr/^\{/,
+		"$name -o: what is moved into new/");
 	# Names of deliveries that are none.
 	mkdir "$spool/new/" . to_come() . 'a.b.json' or die $!;
 	ok(wait_for(sub { slurp("$dir/err") =~ /a\.b\.json: Is a dir/ }),
@@ -108,6 +126,24 @@ for my $program ($PROGRAM, grep { -x } 'build/poll/protocol-hook') {
 	like(slurp("$dir/err"), qr/new\/ is gone|new: No such/, 'and says so');
 	rename "$spool/old", "$spool/new" or die $!;
 	unlink map { "$spool/new/$_" } files($spool);
+}
+
+# What can't be read is closed all the same.
+{
+	@under = qw(prlimit --nofile=20);
+	my $pid = watch($PROGRAM, '-o');
+	watch_ready();
+	for my $n (10 .. 39) {
+		mkdir "$spool/new/" . to_come() . "a.$n.json" or die $!;
+	}
+	deliver($spool, event(type => 'attachment.created'));
+	like(watched(qr/attachment/), qr/^\{/, 'watch -o: more than it may open');
+	my $said = () = slurp("$dir/err") =~ /: Is a directory$/mg;
+	is($said, 30, 'each is told');
+	kill 'TERM', $pid;
+	waitpid $pid, 0;
+	rmdir $_ || unlink $_ for glob "$spool/new/*";
+	@under = ();
 }
 
 # On a terminal.

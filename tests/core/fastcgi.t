@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use POSIX ();
 use Hook;
 use Time::HiRes qw(time);
 
@@ -79,6 +80,30 @@ for my $byte (split //, fcgi_request($slow)) {
 }
 is(fcgi_recv($trickle)->{json}{status}, 'stored', 'a byte at a time');
 
+# A kept connection whose requests come in parts, more often than there are
+# descriptors; and one that is closed each time.
+{
+	my $few = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
+	my $socket = fcgi_connect($few);
+	my $in_parts = sub {
+		my ($socket, $keep) = @_;
+		my $request = fcgi_request(event(), keep => $keep);
+		fcgi_send($socket, substr $request, 0, 50, '');
+		post($few, '', params => { REQUEST_METHOD => 'PUT' });
+		fcgi_send($socket, $request);
+		return (fcgi_recv($socket, 5) // {})->{status} // 'none';
+	};
+	my @got = map { $in_parts->($socket, 1) } 1 .. 50;
+	is("@got", join(' ', (200) x 50), 'kept: 50 requests, each in two parts');
+	@got = map { $in_parts->(fcgi_connect($few), 0) } 1 .. 50;
+	is("@got", join(' ', (200) x 50), 'and each on a connection of its own');
+	fcgi_send($socket, fcgi_request(event(), keep => 1));
+	is((fcgi_recv($socket) // {})->{status}, 200, 'then one that is whole');
+	my $start = time;
+	is(reap($few), 0, 'SIGTERM');
+	cmp_ok(time - $start, '<=', 3, 'a kept connection does not put the end off');
+}
+
 # Nothing of a request is seen in the next one: its answer and its log line are
 # those that it gets alone.  The same place in memory serves both.
 my @plain = (
@@ -90,6 +115,8 @@ my @plain = (
 	['GET', params => { REQUEST_METHOD => 'GET' }],
 	['a large length', params => { CONTENT_LENGTH => '9' x 9 }],
 	['no address', params => { REMOTE_ADDR => undef }],
+	['a large body, and no method', body => event(pad => 100_000),
+		params => { REQUEST_METHOD => undef }],
 	['no event', body => '"no event"'],
 );
 my @others = (@plain,
@@ -335,6 +362,17 @@ is(reap($worker), 0, 'SIGTERM ends it with 0');
 	is(fcgi_recv($silent), undef, 'a silent connection is closed');
 	fcgi_send($kept, fcgi_request(event(), keep => 1));
 	is(fcgi_recv($kept)->{status}, 200, 'a kept one is not');
+	# It has been silent for longer than a request may take.
+	$silent = fcgi_connect($worker);
+	is(fcgi_recv($silent), undef, 'another silent one is closed');
+	$keep = fcgi_request(event(), keep => 1);
+	fcgi_send($kept, substr $keep, 0, 50, '');
+	post($worker, event());
+	fcgi_send($kept, $keep);
+	is((fcgi_recv($kept) // {})->{status}, 200,
+		'the time of its next request counts from where that begins');
+	fcgi_send($kept, substr fcgi_request(event(), keep => 1), 0, -20);
+	is((fcgi_recv($kept) // {})->{status}, 408, 'and has an end, too');
 	reap($worker);
 	pipe my $read, my $write or die $!;
 	is(cgi(spool => $spool, body => $body, stdin => $read)->{status}, 408,
@@ -429,6 +467,22 @@ SKIP: {
 	ok(IO::Select->new($idle)->can_read(5), '... gives way');
 	fcgi_send($part, $text);
 	is((fcgi_recv($part) // {})->{status}, 200, '... to one in parts');
+	reap($worker);
+}
+
+# SIGTERM: who still sends gets some seconds, however slowly he goes on.
+{
+	my $worker = worker(spool => $spool);
+	my $slow = fcgi_connect($worker);
+	my $request = fcgi_request(event(pad => 1000));
+	fcgi_send($slow, substr $request, 0, 100, '');
+	is(post($worker, event())->{status}, 200, 'half a request is there');
+	kill 'TERM', $worker->{pid};
+	my $start = time;
+	ok(wait_for(sub { fcgi_send($slow, substr $request, 0, 1, '');
+		waitpid($worker->{pid}, POSIX::WNOHANG()) > 0 }, 15),
+		'a byte now and then does not put the end off');
+	cmp_ok(time - $start, '>=', 4, 'which comes after 5 seconds');
 	reap($worker);
 }
 

@@ -288,6 +288,14 @@ subtest 'what fails takes back what is its own, and in its order' => sub {
 	is_deeply([files($spool)], \@names, 'where it was');
 };
 
+subtest 'a signal while the body is written' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $spool = new_spool();
+	is(cgi(spool => $spool, body => $body = event(),
+		under => fault('write:error=EINTR:when=1'))->{status}, 200, 'stored');
+	is_deeply([content($spool, 'new')], [$body], 'all of it');
+};
+
 subtest 'new/ and rejected/ are flushed each for its own' => sub {
 	plan skip_all => no_strace() if no_strace();
 	for (['new', '503 422'], ['rejected', '200 503']) {
@@ -302,6 +310,19 @@ subtest 'new/ and rejected/ are flushed each for its own' => sub {
 			"$sub/ can't be flushed");
 		reap($worker);
 	}
+	my $spool = new_spool();
+	cgi(spool => $spool, body => event());
+	my $trace = scratch() . '/trace';
+	$worker = worker(spool => $spool, under => [
+		@{ fault('fsync:error=EIO:when=1', '-e', 'trace=fsync') },
+		'-o', $trace]);
+	ready($worker);
+	is(join(' ', map { (fcgi_recv($_) // {})->{status} }
+		send_group($worker, event(), '"no event"')), '503 422',
+		'the first fails');
+	reap($worker);
+	like(slurp($trace), qr/ EIO .*\nfsync\(\d+\) += 0$/m,
+		'and the second is flushed all the same');
 };
 
 subtest 'what is refused and undone leaves nothing open' => sub {
@@ -631,9 +652,13 @@ subtest 'GET tries what a delivery does' => sub {
 	}
 	SKIP: {
 		my $why = $> == 0 && !as_other() ? 'nobody else can run it' : '';
-		skip $why, 1 if $why;
+		skip $why, 2 if $why;
 		chmod 0755, $spool =~ s{/spool$}{}r;
 		system 'chown', '-R', '54321:54321', $spool if $> == 0;
+		chmod 0600, "$spool/rejected";
+		is($ready->($> == 0 ? (under => [as_other()]) : ())->{status}, 503,
+			'rejected/ can not be entered: not ready');
+		chmod 0750, "$spool/rejected";
 		chmod 0500, "$spool/archive/" . day(0);
 		is($ready->($> == 0 ? (under => [as_other()]) : ())->{status}, 503,
 			"today's directory can't be written: not ready");

@@ -151,6 +151,15 @@ long_texts_are_cut_between_characters(void **state)
 	assert_null(read_text(text));
 	assert_int_equal(126, strlen(ev.id));
 	assert_memory_equal(id, ev.id, 126);
+	for (i = EVENT_TEXT_MAX - 1; i <= EVENT_TEXT_MAX + 1; i++) {
+		memset(id, 'i', i);
+		id[i] = '\0';
+		snprintf(text, sizeof(text), "{\"id\":\"%s\",\"type\":\"t\","
+		    "\"payload\":{}}", id);
+		assert_null(read_text(text));
+		assert_int_equal(i < EVENT_TEXT_MAX ? i : EVENT_TEXT_MAX,
+		    strlen(ev.id));
+	}
 }
 
 static void
@@ -215,6 +224,8 @@ every_cut_is_refused(void **state)
 {
 	static const char text[] = "{\"id\":\"\\u00e9\xc3\xa9\",\"type\":\"a\","
 	    "\"payload\":{\"a\":[1.5e3,true,null,{}]}}";
+	static const char nul[] = "{\"id\":\"\\\0\",\"type\":\"a\","
+	    "\"payload\":{}}";
 	char part[sizeof(text)];
 	size_t n;
 
@@ -223,6 +234,8 @@ every_cut_is_refused(void **state)
 		memcpy(part, text, n);
 		assert_non_null(read_bytes(part, n));
 	}
+	/* What ends a string in C is nothing that may be escaped. */
+	assert_non_null(read_bytes(nul, sizeof(nul) - 1));
 	assert_null(read_text(text));
 }
 
@@ -284,6 +297,7 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 	    "message.created;group.*", "message.created x", "**", "call.*",
 	    ("message.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") };
+	char text[EVENT_TEXT_MAX + 4];
 	struct wanted w;
 	size_t i;
 
@@ -291,6 +305,12 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (wanted_read(&w, bad[i]) == NULL)
 			fail_msg("taken: %s", bad[i]);
+	/* Around what a name has room for, as make check-asan sees. */
+	for (i = EVENT_TEXT_MAX - 1; i < sizeof(text); i++) {
+		memset(text, 'x', i);
+		text[i] = '\0';
+		assert_non_null(wanted_read(&w, text));
+	}
 }
 
 int

@@ -193,6 +193,11 @@ a_secret_file_has_a_key_a_line(void **state)
 	assert_non_null(read_file(&keys, "1\n2\n3\n4\n5\n6\n7\n8\n9\n", 18));
 	memset(big, 'k', sizeof(big));
 	assert_non_null(read_file(&keys, big, sizeof(big)));
+	assert_non_null(read_file(&keys, big, 65537));
+	assert_null(read_file(&keys, big, 65536));
+	assert_int_equal(65536, keys.shortest);
+	assert_null(read_file(&keys, "three\na\ntwo\n", 12));
+	assert_int_equal(1, keys.shortest);
 	memset(&keys, 0, sizeof(keys));
 	assert_non_null(keys_read_file(&keys, "/nonexistent"));
 	assert_non_null(keys_read_file(&keys, "/"));
