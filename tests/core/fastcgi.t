@@ -378,6 +378,26 @@ is(reap($worker), 0, 'SIGTERM ends it with 0');
 	is(cgi(spool => $spool, body => $body, stdin => $read)->{status}, 408,
 		'CGI: a body that does not come');
 
+	# Who gives way where there is no slot: the one that is idle for longest.
+	$worker = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
+	my ($busy, $idle) = map { fcgi_connect($worker) } 1, 2;
+	for my $socket ($busy, $idle, $busy) {
+		fcgi_send($socket, fcgi_request(event(), keep => 1));
+		is(fcgi_recv($socket)->{status}, 200, 'a kept connection');
+		select undef, undef, undef, 0.01;
+	}
+	my @fill;
+	my $both = IO::Select->new($busy, $idle);
+	my @closed;
+	for (1 .. 40) {
+		push @fill, fcgi_connect($worker);
+		last if (@closed = $both->can_read(0.05));
+	}
+	is(scalar(grep { $_ == $idle } @closed), 1, 'the idle one gives way ...');
+	is(scalar(grep { $_ == $busy } @closed), 0, '... before the busy one');
+	close $_ for @fill;
+	reap($worker);
+
 	# More connections than there are slots: the oldest give way.
 	$spool = new_spool();
 	$worker = worker(spool => $spool, under => ['prlimit', '--nofile=300']);
