@@ -380,11 +380,12 @@ is(reap($worker), 0, 'SIGTERM ends it with 0');
 
 	# Who gives way where there is no slot: the one that is idle for longest.
 	$worker = worker(spool => $spool, under => ['prlimit', '--nofile=40']);
-	my ($busy, $idle) = map { fcgi_connect($worker) } 1, 2;
+	my ($busy, $idle);
 	for my $socket ($busy, $idle, $busy) {
+		$socket //= fcgi_connect($worker);
 		fcgi_send($socket, fcgi_request(event(), keep => 1));
 		is(fcgi_recv($socket)->{status}, 200, 'a kept connection');
-		select undef, undef, undef, 0.01;
+		select undef, undef, undef, 0.01;	# a time of its own
 	}
 	my @fill;
 	my $both = IO::Select->new($busy, $idle);
@@ -619,12 +620,12 @@ $worker = worker(spool => $spool, under => ['prlimit', '--nofile=40'],
 	PROTOCOL_HOOK_SECRET_FILE => $keys });
 is(by('two'), 200, 'few descriptors');
 unlink $keys;
-mkdir $keys or die $!;
+POSIX::mkfifo($keys, 0600) or die $!;
 for my $n (1 .. 40) {
 	kill 'HUP', $worker->{pid};
 	wait_for(sub { $n == (() = slurp($worker->{log}) =~ /result=reload/g) });
 }
-rmdir $keys;
+unlink $keys;
 set_keys("two\n");
 reload('reloaded');
 is(by('two'), 200, '40 times a file that can not be used, then one that can');
