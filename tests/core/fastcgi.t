@@ -115,7 +115,8 @@ my @plain = (
 	['GET', params => { REQUEST_METHOD => 'GET' }],
 	['a large length', params => { CONTENT_LENGTH => '9' x 9 }],
 	['no address', params => { REMOTE_ADDR => undef }],
-	['a large body, and no method', body => event(pad => 100_000),
+	# More than libfcgi reads at once, and less than is kept for it.
+	['a large body, and no method', body => event(pad => 30_000),
 		params => { REQUEST_METHOD => undef }],
 	['no event', body => '"no event"'],
 );

@@ -139,10 +139,15 @@ subtest 'the lock itself fails while a request waits for it' => sub {
 subtest 'the other process stands still for too long' => sub {
 	my $spool = new_spool();
 	cgi(spool => $spool, body => event());
-	$worker = worker(spool => $spool);
+	$worker = worker(spool => $spool, under => [qw(prlimit --nofile=40)]);
 	my $lock = lock_body($spool, $body = event());
 	my $start = time;
 	my $socket = send_busy($worker, $body);
+	# It is older than the 5 seconds after which a silent one gives way.
+	ok(!IO::Select->new($socket)->can_read(6), 'it waits');
+	my @silent = map { fcgi_connect($worker) } 1 .. 20;
+	is((post($worker, event()) // {})->{status}, 200, 'there is no slot left');
+	close $_ for @silent;
 	$got = fcgi_recv($socket) // {};
 	is($got->{status}, 503, 'it gets 503');
 	cmp_ok(time - $start, '>=', 9, 'after 10 seconds');
