@@ -296,6 +296,36 @@ SKIP: {
 	reap($large);
 }
 
+# What nobody reads, and what libfcgi refuses: each descriptor is closed once.
+SKIP: {
+	skip no_strace(), 1 if no_strace();
+	my $trace = scratch() . '/trace';
+	my $worker = worker(spool => $spool, under => ['strace', '-D', '-qq',
+		'-o', $trace, '-e', 'trace=close,recvfrom']);
+	post($worker, event());
+	for my $keep (0, 1) {
+		my $request = fcgi_request(event(), keep => $keep);
+		kill 'STOP', $worker->{pid};
+		for my $whole ($request, fcgi_record(1, pack 'nCx5', 9, $keep)
+			. fcgi_record(4, '') . fcgi_record(5, '')) {
+			for my $part (0, 20) {
+				my $gone = fcgi_connect($worker);
+				fcgi_send($gone, substr $whole, 0, $part);
+				kill 'CONT', $worker->{pid} if $part;
+				post($worker, event()) if $part;
+				kill 'STOP', $worker->{pid};
+				fcgi_send($gone, substr $whole, $part);
+				close $gone;
+			}
+		}
+		kill 'CONT', $worker->{pid};
+		post($worker, event());
+	}
+	reap($worker);
+	unlike(slurp($trace), qr/EBADF/, 'what nobody reads, or is refused: each '
+		. 'descriptor is closed once');
+}
+
 # An answer that nobody reads.
 for my $keep (0, 0, 0, 1, 1, 1) {
 	my $gone = fcgi_connect($worker);
@@ -374,6 +404,19 @@ is(reap($worker), 0, 'SIGTERM ends it with 0');
 		'the time of its next request counts from where that begins');
 	fcgi_send($kept, substr fcgi_request(event(), keep => 1), 0, -20);
 	is((fcgi_recv($kept) // {})->{status}, 408, 'and has an end, too');
+	# The one that began first, though the other has an earlier slot.
+	my $first = fcgi_connect($worker);
+	$half = fcgi_connect($worker);
+	fcgi_send($half, substr $all, 0, length($all) - 20);
+	post($worker, event());
+	close $first;
+	select undef, undef, undef, 0.5;
+	$first = fcgi_connect($worker);
+	fcgi_send($first, substr $all, 0, length($all) - 20);
+	is((fcgi_recv($half) // {})->{status}, 408, 'half a request: 408 ...');
+	ok(!IO::Select->new($first)->can_read(0.2),
+		'... before one that began later');
+	is((fcgi_recv($first) // {})->{status}, 408, '... which gets it, too');
 	reap($worker);
 	pipe my $read, my $write or die $!;
 	is(cgi(spool => $spool, body => $body, stdin => $read)->{status}, 408,
@@ -518,6 +561,8 @@ for my $with ([no_stderr => 1], [stderr => '/dev/null']) {
 	like($got->{err}, qr/\A$TS result=stored status=200 .*\n\z/,
 		"@$with: the log line comes by the connection");
 	is_deeply([content($spool, 'new')], [$body], "@$with: bytes");
+	is(() = post($worker, event())->{err} =~ /\n/g, 1,
+		"@$with: the next one has its own line alone");
 	reap($worker);
 }
 

@@ -119,6 +119,18 @@ what_is_too_long_is_cut(void **state)
 	n = strlen(line);
 	/* not within an escape */
 	assert_string_equal("\\u001b\"\n", line + n - 8);
+	/* Of every length around what there is room for. */
+	for (n = LOG_SIZE - 128; n < LOG_SIZE + 8; n++) {
+		memset(text, 'a', n);
+		text[n] = '\0';
+		noted(text);
+		text[0] = ' ';		/* with quotes */
+		noted(text);
+		assert_string_equal("a\"\n", line + strlen(line) - 3);
+		text[n - 1] = '\n';
+		noted(text);
+		assert_string_equal("\"\n", line + strlen(line) - 2);
+	}
 }
 
 static const char *
