@@ -643,7 +643,8 @@ subtest 'GET tries what a delivery does' => sub {
 	$worker = worker(spool => $spool);
 	write_file("$spool/$_/.try-$worker->{pid}", 'x')
 		for 'new', 'archive/' . day(0);
-	is(ready($worker)->{status}, 200, 'ready, whatever a process of the same number has left');
+	is(ready($worker)->{status}, 200,
+		'ready, whatever a process of the same number has left');
 	reap($worker);
 	SKIP: {
 		skip no_strace(), 3 if no_strace();
