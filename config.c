@@ -1,9 +1,4 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * The environment to struct config.  Nothing else configures the program: not
- * arguments, not the parameters of a request.  A value that can't be read is
- * an error that names its variable, never a silent default.
- */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include "config.h"
+#include "util.h"
 
-#define MAX_BODY_MAX	((uint64_t)1 << 30)
 #define SHOWN_MAX	64	/* bytes of a bad value that are shown */
 
 #define PREFIX		"PROTOCOL_HOOK_"
@@ -26,7 +21,7 @@ extern char **environ;
 
 /* Bytes, with a suffix of SUFFIXES ("KMG" or a part) for powers of 1024. */
 static int
-size_read(uint64_t *out, const char *s, const char *suffixes)
+size_parse(uint64_t *out, const char *s, const char *suffixes)
 {
 	const char *suffix;
 	size_t len = strlen(s);
@@ -36,7 +31,7 @@ size_read(uint64_t *out, const char *s, const char *suffixes)
 		shift = 10 * (unsigned int)(suffix - suffixes + 1);
 		len--;
 	}
-	if (number_read(out, s, len) != 0 || *out > UINT64_MAX >> shift)
+	if (number_parse(out, s, len) != 0 || *out > UINT64_MAX >> shift)
 		return -1;
 	*out <<= shift;
 	return 0;
@@ -52,7 +47,7 @@ set_spool(struct config *cfg, const char *value)
 static const char *
 set_events(struct config *cfg, const char *value)
 {
-	return wanted_read(&cfg->wanted, value) == NULL ? NULL :
+	return wanted_parse(&cfg->wanted, value) == NULL ? NULL :
 	    "is not an event that Protocol sends";
 }
 
@@ -61,7 +56,7 @@ set_max_body(struct config *cfg, const char *value)
 {
 	uint64_t n;
 
-	if (size_read(&n, value, "KM") == -1 || n == 0 || n > MAX_BODY_MAX)
+	if (size_parse(&n, value, "KM") == -1 || n == 0 || n > BODY_MAX)
 		return "is not a number of bytes from 1 to 1024M";
 	cfg->max_body = (size_t)n;
 	return NULL;
@@ -72,7 +67,7 @@ set_keep_days(struct config *cfg, const char *value)
 {
 	uint64_t n;
 
-	if (number_read(&n, value, strlen(value)) != 0 || n > KEEP_DAYS_MAX)
+	if (number_parse(&n, value, strlen(value)) != 0 || n > KEEP_DAYS_MAX)
 		return "is not a number of days from 0 to 3650";
 	cfg->keep_days = (unsigned int)n;
 	return NULL;
@@ -81,7 +76,7 @@ set_keep_days(struct config *cfg, const char *value)
 static const char *
 set_min_free(struct config *cfg, const char *value)
 {
-	if (size_read(&cfg->min_free, value, "KMG") == -1)
+	if (size_parse(&cfg->min_free, value, "KMG") == -1)
 		return "is not a number of bytes";
 	return NULL;
 }
@@ -100,9 +95,9 @@ static const struct setting {
 
 #define SETTINGS	(sizeof(settings) / sizeof(settings[0]))
 
-/* The first word of LIST that wanted_read() refuses, or all of LIST. */
+/* The first word of LIST that wanted_parse() refuses, or all of LIST. */
 static const char *
-bad_event(char word[SHOWN_MAX + 1], const char *list)
+find_bad_event(char word[SHOWN_MAX + 1], const char *list)
 {
 	static const char separators[] = ", \t\r\n";
 	struct wanted wanted;
@@ -113,24 +108,25 @@ bad_event(char word[SHOWN_MAX + 1], const char *list)
 		if ((n = strcspn(list, separators)) == 0)
 			return "";
 		snprintf(word, SHOWN_MAX + 1, "%.*s", (int)n, list);
-		if (wanted_read(&wanted, word) != NULL)
+		if (wanted_parse(&wanted, word) != NULL)
 			return word;
 	}
 }
 
 /*
- * What is wrong with a setting, with the value or the word in it that is, in
- * static memory; control characters, which a terminal would obey, become "?".
+ * The error for a setting, with the value, or the word in it, that is wrong, in
+ * static memory.  Control characters, which a terminal would obey, become "?".
  */
 static const char *
-explain(const struct setting *s, const char *value, const char *why)
+format_setting_error(const struct setting *s, const char *value,
+    const char *why)
 {
 	static char text[CONFIG_ERROR_SIZE];
 	char shown[SHOWN_MAX + 1], word[SHOWN_MAX + 1];
 	size_t i;
 
 	if (s->set == set_events)
-		value = bad_event(word, value);
+		value = find_bad_event(word, value);
 	for (i = 0; i < SHOWN_MAX && value[i] != '\0'; i++)
 		shown[i] = value[i] >= ' ' && value[i] <= '~' ? value[i] : '?';
 	shown[i] = '\0';
@@ -139,7 +135,7 @@ explain(const struct setting *s, const char *value, const char *why)
 	return text;
 }
 
-/* A key from the environment; an empty one is none. */
+/* A key from the environment, or NULL; an empty one does not count. */
 static const char *
 key_from_env(const char *name)
 {
@@ -156,7 +152,7 @@ read_secret_file(struct keys *keys, const char *path)
 }
 
 static const char *
-read_keys(struct config *cfg, const char **name)
+read_config_keys(struct config *cfg, const char **name)
 {
 	const char *secret = key_from_env(SECRET);
 	const char *previous = key_from_env(SECRET_PREVIOUS);
@@ -180,7 +176,7 @@ read_keys(struct config *cfg, const char **name)
 	return keys_error(&cfg->keys);
 }
 
-/* In place: /proc/PID/environ shows the block the process was started with. */
+/* Overwrites the value in place, where /proc/PID/environ would show it. */
 static void
 wipe_from_env(const char *name)
 {
@@ -189,26 +185,28 @@ wipe_from_env(const char *name)
 
 	for (e = environ; *e != NULL; e++)
 		if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
-			wipe(*e + n + 1, strlen(*e + n + 1));
+			memory_wipe(*e + n + 1, strlen(*e + n + 1));
 }
 
+/* Only the first error is kept. */
 static void
-fail(char error[CONFIG_ERROR_SIZE], const char *name, const char *why)
+set_config_error(char error[CONFIG_ERROR_SIZE], const char *name,
+    const char *why)
 {
 	if (error[0] == '\0')
 		snprintf(error, CONFIG_ERROR_SIZE, "%s %s", name, why);
 }
 
-/* Reads a setting; *VALUE is what it is, or its default.  NULL, or why not. */
+/* Reads a setting; sets *VALUE to it, or to its default.  NULL, or why not. */
 static const char *
-set_one(struct config *cfg, const struct setting *s, const char **value)
+read_setting(struct config *cfg, const struct setting *s, const char **value)
 {
 	const char *why;
 
 	if ((*value = getenv(s->name)) == NULL)
 		*value = s->fallback;
 	why = s->set(cfg, *value);
-	return why != NULL ? explain(s, *value, why) : NULL;
+	return why != NULL ? format_setting_error(s, *value, why) : NULL;
 }
 
 void
@@ -218,13 +216,13 @@ config_read(struct config *cfg)
 	size_t i;
 
 	memset(cfg, 0, sizeof(*cfg));
-	if ((why = read_keys(cfg, &name)) != NULL)
-		fail(cfg->key_error, name, why);
+	if ((why = read_config_keys(cfg, &name)) != NULL)
+		set_config_error(cfg->key_error, name, why);
 	wipe_from_env(SECRET);
 	wipe_from_env(SECRET_PREVIOUS);
 	for (i = 0; i < SETTINGS; i++)
-		if ((why = set_one(cfg, &settings[i], &value)) != NULL)
-			fail(cfg->error, settings[i].name, why);
+		if ((why = read_setting(cfg, &settings[i], &value)) != NULL)
+			set_config_error(cfg->error, settings[i].name, why);
 }
 
 const char *
@@ -236,9 +234,9 @@ config_error(const struct config *cfg)
 }
 
 /*
- * Whether PATH could not be opened because it is outside of the sandbox.
- * Landlock answers open(2) with the same errno as the file's mode does, but has
- * no say in faccessat(2).
+ * Whether PATH could not be opened because of the sandbox.  Landlock makes
+ * open(2) fail with the same errno as the file's mode would, but does not
+ * affect faccessat(2).
  */
 static bool
 is_out_of_reach(const char *path)
@@ -268,15 +266,15 @@ config_reload(struct config *cfg)
 		cfg->keys = keys;
 		cfg->key_error[0] = '\0';
 	}
-	wipe(&keys, sizeof(keys));
+	memory_wipe(&keys, sizeof(keys));
 	error[0] = '\0';
 	if (why != NULL)
-		fail(error, SECRET_FILE, why);
+		set_config_error(error, SECRET_FILE, why);
 	return why != NULL ? error : NULL;
 }
 
 static bool
-is_ours(const char *name, size_t n)
+is_known_variable(const char *name, size_t n)
 {
 	static const char *const keys[] = {
 		SECRET, SECRET_PREVIOUS, SECRET_FILE
@@ -294,20 +292,20 @@ is_ours(const char *name, size_t n)
 }
 
 void
-config_each(config_say *say)
+config_each(config_report *say)
 {
 	static struct config scratch;
 	const char *value, *why;
 	size_t i;
 
 	for (i = 0; i < SETTINGS; i++) {
-		why = set_one(&scratch, &settings[i], &value);
+		why = read_setting(&scratch, &settings[i], &value);
 		say(settings[i].name, value, why);
 	}
 }
 
 void
-config_each_unknown(config_say *say)
+config_each_unknown(config_report *say)
 {
 	char name[128];
 	size_t i, n;
@@ -316,7 +314,7 @@ config_each_unknown(config_say *say)
 	for (e = environ; *e != NULL; e++) {
 		n = strcspn(*e, "=");
 		if (strncmp(*e, PREFIX, sizeof(PREFIX) - 1) != 0 ||
-		    is_ours(*e, n))
+		    is_known_variable(*e, n))
 			continue;
 		for (i = 0; i < n && i < sizeof(name) - 1; i++)
 			name[i] = (*e)[i] > ' ' && (*e)[i] <= '~' ?

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * FastCGI connections: many are waited for at once, and a request is handed on
- * only when all of it is here, so that libfcgi, which blocks, never waits.  A
- * slow or silent client costs a slot, never the loop.
- *
- * A request that is whole when it is first looked at (nearly all are) stays in
- * its socket, and libfcgi reads it there.  One that is not, or that has records
- * of something else around it, is collected in memory behind a descriptor, and
- * libfcgi reads that instead.  It never sees a management record, as its answer
- * to FCGI_GET_VALUES overruns a buffer of 64 bytes; nor a parameter that is
- * longer than what came, as it believes the length and ends the process if there
- * is no memory for that; nor a record out of its order, which it may answer into
- * what it reads from.
+ * All connections: accepts them, waits for them, and reclaims the slot of the
+ * one that has waited longest when there are too many.  connection.c reads one.
  */
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -25,234 +14,59 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <fastcgi.h>
-
-#include "hook.h"
+#include "connection.h"
+#include "connections.h"
+#include "log.h"
+#include "peers.h"
+#include "request.h"
+#include "util.h"
 
 #define SLOTS_MAX	4096
-#define SLOT_FDS	2	/* its socket, and what it holds */
-#define OPEN_FDS	6	/* standard streams, listener, signals' pipe */
-#define OWN_FDS		16	/* ... and spool, and so on */
-#define DESCRIPTORS	(OWN_FDS + SLOT_FDS * SLOTS_MAX + GROUP_MAX)
-#define LOOK_SIZE	65536
-#define OTHERS_MAX	(1 << 20)	/* bytes, parameters above all */
-#define GIVE_WAY_MS	(REQUEST_SECONDS * 1000 / 12)	/* see find_slot() */
-#define FULL_MS		50	/* until it is seen whether one may */
-#define TELL_MS		60000	/* between two notes of the same trouble */
-#define STOP_SECONDS	5
-#define COLLECT_MAX	64	/* reads from one connection at a time */
+#define SLOT_FDS	2	/* its socket and its buffer */
+#define OPEN_FDS	6	/* standard streams, listener, wake pipe */
+#define OWN_FDS		16	/* the same with the spool and others */
+#define FDS_WANTED	(OWN_FDS + SLOT_FDS * SLOTS_MAX + GROUP_MAX)
+#define RECLAIM_MS	(REQUEST_SECONDS * 1000 / 12)	/* see find_oldest() */
+#define FULL_MS		50	/* how often to look for a slot to reclaim */
+#define LOG_AGAIN_MS	60000	/* between log lines about one problem */
 
-static struct connection slots[SLOTS_MAX];
-static struct pollfd fds[2 + SLOTS_MAX];
-static size_t nslots, top, cursor;	/* slots from top on are free */
-static int listen_fd, wake_fd;
-static int64_t stop_at;		/* milliseconds, 0 while we go on */
-static int64_t pause_until;	/* milliseconds, when accept() had failed */
-static uint64_t body_limit;
-static uint8_t look[LOOK_SIZE];
+struct connections {
+	int listener, wake;
+	struct connection_shared shared;
+	struct peers peers;
+	struct connection slots[SLOTS_MAX];
+	struct pollfd fds[2 + SLOTS_MAX];
+	size_t end;		/* slots from there on are free */
+	size_t next;		/* slot to be looked at next */
+	int64_t stop_ms;	/* when to give up, 0 before the stop */
+	int64_t pause_ms;	/* until then nothing is accepted */
+	int64_t logged_accept_ms, logged_peer_ms;
+};
 
-static int64_t
-milliseconds(void)
-{
-	return microseconds() / 1000;
-}
+/* Start */
 
-/*
- * A header is complete: how much follows, and is it ours?  0, or -1 if it has no
- * place there, or its request is given up.
- */
-static int
-record_begins(struct records *r)
-{
-	const FCGI_Header *h = (const FCGI_Header *)r->header;
-	int id = h->requestIdB1 << 8 | h->requestIdB0;
-	size_t content = (size_t)(h->contentLengthB1 << 8 | h->contentLengthB0);
-
-	r->padding = h->paddingLength;
-	r->rest = content + r->padding;
-	r->keep = id != 0 && id == r->id;
-	if (r->keep && h->type != (r->params ? FCGI_STDIN : FCGI_PARAMS))
-		return -1;
-	if (id != 0 && r->id == 0 && h->type == FCGI_BEGIN_REQUEST) {
-		r->id = id;
-		r->keep = true;
-	}
-	/* libfcgi takes the padding of these for what follows them. */
-	r->mixed |= !r->keep || (r->padding > 0 &&
-	    (h->type == FCGI_BEGIN_REQUEST || content == 0));
-	if (r->keep && h->type == FCGI_STDIN) {
-		/* One record more than is allowed is enough to refuse it. */
-		r->keep = content == 0 || r->body <= body_limit;
-		r->body += content;
-	} else if (r->keep)
-		r->others += r->rest;
-	return r->others > OTHERS_MAX ? -1 : 0;
-}
-
-/*
- * N bytes of name-value pairs: FastCGI specification, 3.4.  0, or -1 if one is
- * longer than all may be.
- */
-static int
-pairs_read(struct pairs *s, const uint8_t *p, size_t n)
-{
-	size_t part;
-
-	while (n > 0) {
-		part = s->rest < n ? s->rest : n;
-		p += part;
-		n -= part;
-		s->rest -= part;
-		if (n == 0)
-			break;
-		if (s->octets == 0) {
-			s->octets = (*p & 0x80) != 0 ? 4 : 1;
-			s->length = *p & 0x7f;
-		} else
-			s->length = s->length << 8 | *p;
-		p++;
-		n--;
-		if (--s->octets > 0)
-			continue;
-		s->sum += s->length;
-		if (s->sum > OTHERS_MAX)
-			return -1;
-		if (s->named) {
-			s->rest = s->sum;
-			s->sum = 0;
-		}
-		s->named = !s->named;
-	}
-	return 0;
-}
-
-/*
- * Copies N bytes of the request.  0; also where that fails in its body, of which
- * the rest is then only read: what came before is enough to answer it.
- */
-static int
-hold(struct records *r, int held, const void *p, size_t n)
-{
-	if (held == -1 || r->error != 0 || write_all(held, p, n) == 0)
-		return 0;
-	r->error = errno;
-	return r->params ? 0 : -1;
-}
-
-/* A copy of the header, of a record without padding. */
-static int
-hold_header(struct records *r, int held)
-{
-	FCGI_Header h = *(const FCGI_Header *)r->header;
-
-	h.paddingLength = 0;
-	return hold(r, held, &h, FCGI_HEADER_LEN);
-}
-
-/* PART bytes at P, content or padding, of the record under way. */
-static int
-record_goes_on(struct records *r, const uint8_t *p, size_t part, int held)
-{
-	const FCGI_Header *h = (const FCGI_Header *)r->header;
-	size_t content = r->rest - r->padding;
-
-	if (content > part)
-		content = part;
-	if (content > 0 && r->keep && h->type == FCGI_PARAMS &&
-	    pairs_read(&r->pairs, p, content) == -1)
-		return -1;
-	if (content > 0 && r->keep && hold(r, held, p, content) == -1)
-		return -1;
-	r->rest -= part;
-	if (r->rest < r->padding)
-		r->padding = r->rest;
-	return 0;
-}
-
-static int
-record_ends(struct records *r)
-{
-	const FCGI_Header *h = (const FCGI_Header *)r->header;
-
-	r->have = 0;
-	if (r->keep && (h->contentLengthB1 | h->contentLengthB0) == 0) {
-		r->params |= h->type == FCGI_PARAMS;
-		r->whole |= h->type == FCGI_STDIN;
-	}
-	return r->params && (r->pairs.rest > 0 || r->pairs.octets > 0 ||
-	    r->pairs.named) ? -1 : 0;
-}
-
-/*
- * Reads N bytes of records and, unless HELD is -1, copies the request's own
- * there.  0, or -1 if this is not FastCGI or can't be copied.
- */
-static int
-records_read(struct records *r, const uint8_t *p, size_t n, int held)
-{
-	size_t part;
-
-	while (n > 0 && !r->whole) {
-		if (r->have < FCGI_HEADER_LEN) {
-			r->header[r->have++] = *p++;
-			n--;
-			if (r->have < FCGI_HEADER_LEN)
-				continue;
-			if (r->header[0] != FCGI_VERSION_1)
-				return -1;
-			if (record_begins(r) == -1)
-				return -1;
-			if (r->keep && hold_header(r, held) == -1)
-				return -1;
-		}
-		part = r->rest < n ? r->rest : n;
-		if (record_goes_on(r, p, part, held) == -1 ||
-		    (r->rest == 0 && record_ends(r) == -1))
-			return -1;
-		p += part;
-		n -= part;
-	}
-	return 0;
-}
-
-/* A descriptor for a request in memory. */
-static int
-open_held(void)
-{
-#ifdef MFD_CLOEXEC
-	return memfd_create("request", MFD_CLOEXEC);
-#else
-	char name[] = "/tmp/protocol-hook.XXXXXXXX";
-	int fd = mkstemp(name);
-
-	if (fd != -1)
-		unlink(name);
-	return fd;
-#endif
-}
-
-/* How many descriptors below END are open that are none of ours. */
+/* How many descriptors below END we have inherited. */
 static rlim_t
-count_inherited(rlim_t end)
+count_inherited_fds(struct connections *cs, rlim_t end)
 {
-	const rlim_t most = sizeof(fds) / sizeof(fds[0]);
+	const rlim_t most = sizeof(cs->fds) / sizeof(cs->fds[0]);
 	rlim_t fd = 0, n = 0, part, i;
 
 	for (; fd < end; fd += part) {
 		part = end - fd < most ? end - fd : most;
 		for (i = 0; i < part; i++)
-			fds[i] = (struct pollfd){ .fd = (int)(fd + i) };
-		if (poll(fds, (nfds_t)part, 0) == -1)
+			cs->fds[i] = (struct pollfd){ .fd = (int)(fd + i) };
+		if (poll(cs->fds, (nfds_t)part, 0) == -1)
 			break;
 		for (i = 0; i < part; i++)
-			n += (fds[i].revents & POLLNVAL) == 0;
+			n += (cs->fds[i].revents & POLLNVAL) == 0;
 	}
 	return n > OPEN_FDS ? n - OPEN_FDS : 0;
 }
 
-/* LIMIT is raised to AT_LEAST if it may be. */
+/* Raises LIMIT to AT_LEAST, as far as the hard limit allows. */
 static void
-raise_limit(struct rlimit *limit, rlim_t at_least)
+raise_fd_limit(struct rlimit *limit, rlim_t at_least)
 {
 	if (limit->rlim_cur >= at_least)
 		return;
@@ -262,104 +76,160 @@ raise_limit(struct rlimit *limit, rlim_t at_least)
 		getrlimit(RLIMIT_NOFILE, limit);
 }
 
-int
-connections_open(int listener, int wake, size_t max_body)
+/* As many slots as there are descriptors for; 0, or -1 with errno. */
+static int
+set_slots(struct connections *cs)
 {
 	struct rlimit limit;
 	rlim_t inherited = 0;
 
-	listen_fd = listener;
-	wake_fd = wake;
-	body_limit = max_body;
-	if (fcntl(listener, F_SETFL, O_NONBLOCK) == -1 ||
-	    getrlimit(RLIMIT_NOFILE, &limit) == -1)
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		return -1;
-	raise_limit(&limit, DESCRIPTORS);
-	/* Nobody leaves us as many as make a high limit low. */
-	if (limit.rlim_cur < 2 * DESCRIPTORS) {
-		inherited = count_inherited(limit.rlim_cur);
-		raise_limit(&limit, DESCRIPTORS + inherited);
+	raise_fd_limit(&limit, FDS_WANTED);
+	/* With a high limit, the inherited ones do not matter. */
+	if (limit.rlim_cur < 2 * FDS_WANTED) {
+		inherited = count_inherited_fds(cs, limit.rlim_cur);
+		raise_fd_limit(&limit, FDS_WANTED + inherited);
 	}
-	nslots = SLOTS_MAX;
-	if (limit.rlim_cur < DESCRIPTORS + inherited)
-		nslots = limit.rlim_cur < inherited + OWN_FDS + 2 * SLOT_FDS ?
-		    1 : (size_t)(limit.rlim_cur - inherited - OWN_FDS) /
+	cs->shared.most = SLOTS_MAX;
+	if (limit.rlim_cur < FDS_WANTED + inherited)
+		cs->shared.most = limit.rlim_cur <
+		    inherited + OWN_FDS + 2 * SLOT_FDS ? 1 :
+		    (size_t)(limit.rlim_cur - inherited - OWN_FDS) /
 		    (SLOT_FDS + 1);
 	return 0;
 }
 
-static void
-end(struct connection *c)
+struct connections *
+connections_new(int listener, int wake, const struct peers *peers,
+    size_t max_body)
 {
+	struct connections *cs = calloc(1, sizeof(*cs));
+
+	if (cs == NULL)
+		return NULL;
+	cs->listener = listener;
+	cs->wake = wake;
+	cs->peers = *peers;
+	cs->shared.max_body = max_body;
+	if (fcntl(listener, F_SETFL, O_NONBLOCK) == 0 && set_slots(cs) == 0)
+		return cs;
+	free(cs);
+	return NULL;
+}
+
+void
+connections_free(struct connections *cs)
+{
+	while (cs->end > 0)
+		connection_close(&cs->slots[cs->end - 1]);
+	free(cs);
+}
+
+/* Slots */
+
+void
+connection_close(struct connection *c)
+{
+	struct connections *cs = c->all;
+
 	if (c->fd != -1)
 		close(c->fd);
-	if (c->held != -1)
-		close(c->held);
+	if (c->buffer_fd != -1)
+		close(c->buffer_fd);
 	memset(c, 0, sizeof(*c));
-	c->fd = c->held = -1;
-	while (top > 0 && slots[top - 1].fd == -1)
-		top--;
+	c->all = cs;
+	c->shared = &cs->shared;
+	c->fd = c->buffer_fd = -1;
+	while (cs->end > 0 && cs->slots[cs->end - 1].fd == -1)
+		cs->end--;
 }
 
 /*
- * The connection, other than BUT, that has been waiting longest; NULL if all
- * have something to do, or had hardly the time to say what: in a burst a server
- * connects some time before it sends.
+ * Returns the connection, other than EXCEPT, that has waited longest for input.
+ * NULL if all are active or were accepted less than RECLAIM_MS ago: in a burst,
+ * servers connect some time before they send.
  */
 static struct connection *
-find_oldest(const struct connection *but)
+find_oldest(struct connections *cs, const struct connection *except)
 {
-	int64_t before = milliseconds() - GIVE_WAY_MS;
+	int64_t before = clock_ms() - RECLAIM_MS;
 	struct connection *c, *oldest = NULL;
+	size_t i;
 
-	for (c = slots; c < slots + top; c++)
-		if (c != but && c->fd != -1 && !c->ready && !c->taken &&
-		    c->since <= before) {
-			before = c->since;
-			oldest = c;
-		}
+	for (i = 0; i < cs->end; i++) {
+		c = &cs->slots[i];
+		if (c == except || c->fd == -1 || c->readable || c->in_use ||
+		    c->since_ms > before)
+			continue;
+		before = c->since_ms;
+		oldest = c;
+	}
 	return oldest;
 }
 
-/* A slot that is free or can be made so; NULL if there is none now. */
+/* A slot that is free or can be reclaimed; NULL if there is none now. */
 static struct connection *
-find_slot(void)
+find_slot(struct connections *cs)
 {
 	struct connection *c;
 
-	for (c = slots; c < slots + top; c++)
+	for (c = cs->slots; c < cs->slots + cs->end; c++)
 		if (c->fd == -1)
 			return c;
-	if (top == nslots)
-		return find_oldest(NULL);
-	c->fd = c->held = -1;	/* not before: most are never touched */
+	if (cs->end == cs->shared.most)
+		return find_oldest(cs, NULL);
+	/* Initialized only now: most slots are never touched. */
+	c->all = cs;
+	c->shared = &cs->shared;
+	c->fd = c->buffer_fd = -1;
 	return c;
 }
 
 /*
- * After a call that failed with errno for want of descriptors: whether one that
- * waited, other than BUT, was closed, so that the call can be made again.
+ * If a call has failed for want of descriptors, closes the connection that has
+ * waited longest.  Returns whether the call can be made again.
  */
-static bool
-give_way(const struct connection *but)
+bool
+connections_reclaim(struct connections *cs, const struct connection *except)
 {
 	struct connection *oldest;
 
 	if ((errno != EMFILE && errno != ENFILE) ||
-	    (oldest = find_oldest(but)) == NULL)
+	    (oldest = find_oldest(cs, except)) == NULL)
 		return false;
-	end(oldest);
+	connection_close(oldest);
 	return true;
 }
 
-/* macOS has no accept4; nothing here is ever executed in our place. */
-static int
-accept_one(void)
+/* Accepting */
+
+/* Logs what may happen often; *LAST_MS is when it was logged last. */
+static void
+log_rarely(int64_t *last_ms, const char *word, const char *reason)
 {
+	int64_t now = clock_ms();
+
+	if (*last_ms == 0 || now - *last_ms >= LOG_AGAIN_MS) {
+		log_event(word, reason);
+		*last_ms = now;
+	}
+}
+
+/*
+ * macOS has no accept4(2).  Without SOCK_CLOEXEC is fine: this program never
+ * calls exec.
+ */
+static int
+accept_nonblocking(int listener, struct sockaddr_storage *from)
+{
+	socklen_t size = sizeof(*from);
 #ifdef SOCK_NONBLOCK
-	return accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	return accept4(listener, (struct sockaddr *)from, &size,
+	    SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
-	int fd = accept(listen_fd, NULL, NULL);
+	int fd = accept(listener, (struct sockaddr *)from, &size);
 
 	if (fd != -1 && fcntl(fd, F_SETFL, O_NONBLOCK) == -1) {
 		close(fd);
@@ -370,239 +240,190 @@ accept_one(void)
 }
 
 /*
- * With ERROR there is nothing to be done but to wait: who is not accepted stays
- * readable, and poll() would return at once.
+ * After a failure that lasts, waits a moment: the connection that was not
+ * accepted stays readable, and poll(2) would return at once.
  */
 static void
-pause_accepting(int error)
+pause_accepting(struct connections *cs, int error)
 {
-	static int64_t told;
-	int64_t now = milliseconds();
-
 	if (error == EAGAIN || error == EINTR || error == ECONNABORTED)
 		return;
-	pause_until = now + FULL_MS;
-	if (told == 0 || now - told >= TELL_MS) {
-		log_note("accept_failed", strerror(error));
-		told = now;
-	}
+	cs->pause_ms = clock_ms() + FULL_MS;
+	log_rarely(&cs->logged_accept_ms, "accept_failed", strerror(error));
+}
+
+/* Puts an accepted socket into a slot, which may have to be reclaimed. */
+static void
+add_connection(struct connections *cs, int fd)
+{
+	struct connection *c = find_slot(cs);
+
+	if (c->fd != -1)
+		connection_close(c);
+	c->fd = fd;
+	c->readable = true;
+	c->since_ms = clock_ms();
+	if (c == &cs->slots[cs->end])
+		cs->end++;
 }
 
 static void
-accept_some(void)
+accept_connections(struct connections *cs)
 {
-	struct connection *c;
+	struct sockaddr_storage from = { 0 };
 	size_t n;
 	int fd;
 
-	for (n = 0; n < GROUP_MAX && find_slot() != NULL; n++) {
-		fd = accept_one();
-		if (fd == -1 && give_way(NULL))
-			fd = accept_one();
+	for (n = 0; n < GROUP_MAX && find_slot(cs) != NULL; n++) {
+		fd = accept_nonblocking(cs->listener, &from);
+		if (fd == -1 && connections_reclaim(cs, NULL))
+			fd = accept_nonblocking(cs->listener, &from);
 		if (fd == -1) {
-			pause_accepting(errno);
+			pause_accepting(cs, errno);
 			return;
 		}
-		c = find_slot();
-		if (c->fd != -1)
-			end(c);
-		c->fd = fd;
-		c->ready = true;
-		c->since = milliseconds();
-		if (c == &slots[top])
-			top++;
+		if (peers_allow(&cs->peers, &from)) {
+			add_connection(cs, fd);
+			continue;
+		}
+		close(fd);
+		log_rarely(&cs->logged_peer_ms, "peer_refused", "a connection "
+		    "from an address that is not in FCGI_WEB_SERVER_ADDRS");
 	}
 }
 
-/* Milliseconds until something is to be done; -1 if only others know. */
+/* Waiting */
+
+/*
+ * Marks requests that have timed out.  Returns the milliseconds until the next
+ * deadline, 0 if a connection is readable, -1 if there is no deadline.
+ */
 static int
-time_left(void)
+find_deadline(struct connections *cs)
 {
-	int64_t now = milliseconds(), first = stop_at, end_of;
+	int64_t now = clock_ms(), first = cs->stop_ms, deadline;
 	struct connection *c;
 
-	for (c = slots; c < slots + top; c++) {
-		if (c->ready)
+	for (c = cs->slots; c < cs->slots + cs->end; c++) {
+		if (c->readable)
 			return 0;
-		if (c->fd == -1 || c->idle || c->taken)
+		if (c->fd == -1 || c->idle || c->in_use)
 			continue;
-		end_of = c->since + REQUEST_SECONDS * 1000;
-		if (end_of <= now)
-			c->late = c->ready = true;
-		if (first == 0 || end_of < first)
-			first = end_of;
+		deadline = c->since_ms + REQUEST_SECONDS * 1000;
+		if (deadline <= now)
+			c->timed_out = c->readable = true;
+		if (first == 0 || deadline < first)
+			first = deadline;
 	}
 	return first == 0 ? -1 : first <= now ? 0 : (int)(first - now);
 }
 
-/* On N of fds, LEFT microseconds or, for -1, without limit. */
+/*
+ * poll(2) on N descriptors for LEFT_US microseconds or, for -1, without limit.
+ */
 static int
-wait_for(size_t n, int64_t left)
+poll_us(struct pollfd *fds, size_t n, int64_t left_us)
 {
 #if defined(__linux__) || defined(__FreeBSD__) || defined(__OpenBSD__)
 	struct timespec ts = { 0 };
 
-	if (left != -1) {
-		ts.tv_sec = left / 1000000;
-		ts.tv_nsec = (long)(left % 1000000 * 1000);
+	if (left_us != -1) {
+		ts.tv_sec = left_us / 1000000;
+		ts.tv_nsec = (long)(left_us % 1000000 * 1000);
 	}
-	return ppoll(fds, n, left == -1 ? NULL : &ts, NULL);
+	return ppoll(fds, n, left_us == -1 ? NULL : &ts, NULL);
 #else
-	/* Elsewhere in milliseconds, rounded up. */
-	left = left == -1 ? -1 : left / 1000 + (left % 1000 > 0);
-	return poll(fds, n, left < INT_MAX ? (int)left : INT_MAX);
+	/* In milliseconds, rounded up. */
+	left_us = left_us == -1 ? -1 : left_us / 1000 + (left_us % 1000 > 0);
+	return poll(fds, n, left_us < INT_MAX ? (int)left_us : INT_MAX);
 #endif
 }
 
-size_t
-connections_wait(int64_t most)
+/* Returns how many descriptors there are. */
+static size_t
+set_poll_fds(struct connections *cs, bool accepting)
 {
 	struct connection *c;
-	size_t n = 2, ready = 0;
-	bool full = find_slot() == NULL || milliseconds() < pause_until;
-	int64_t left = time_left();
+	size_t n = 2;
+
+	cs->fds[0] = (struct pollfd){ .fd = cs->wake, .events = POLLIN };
+	/* poll(2) ignores negative descriptors. */
+	cs->fds[1] = (struct pollfd){ .events = POLLIN,
+	    .fd = accepting ? cs->listener : -1 };
+	for (c = cs->slots; c < cs->slots + cs->end; c++)
+		cs->fds[n++] = (struct pollfd){ .events = POLLIN,
+		    .fd = c->in_use ? -1 : c->fd };
+	return n;
+}
+
+size_t
+connections_wait(struct connections *cs, int64_t most_us)
+{
+	struct connection *c;
+	size_t n, ready = 0;
+	bool full = find_slot(cs) == NULL || clock_ms() < cs->pause_ms;
+	int64_t left = find_deadline(cs);
 
 	if (full && (left == -1 || left > FULL_MS))
 		left = FULL_MS;
-	if (left == -1 || (most != -1 && most < left * 1000))
-		left = most;
+	if (left == -1 || (most_us != -1 && most_us < left * 1000))
+		left = most_us;
 	else
 		left *= 1000;
-
-	fds[0] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
-	fds[1] = (struct pollfd){ .events = POLLIN,
-	    .fd = stop_at != 0 || full ? -1 : listen_fd };
-	/* A free slot's descriptor is -1, which poll passes over. */
-	for (c = slots; c < slots + top; c++)
-		fds[n++] = (struct pollfd){ .fd = c->taken ? -1 : c->fd,
-		    .events = POLLIN };
-	if (wait_for(n, left) > 0) {
-		for (c = slots, n = 2; c < slots + top; c++)
-			c->ready |= fds[n++].revents != 0;
-		if (fds[1].revents != 0)
-			accept_some();
+	n = set_poll_fds(cs, cs->stop_ms == 0 && !full);
+	if (poll_us(cs->fds, n, left) > 0) {
+		for (c = cs->slots, n = 2; c < cs->slots + cs->end; c++)
+			c->readable |= cs->fds[n++].revents != 0;
+		if (cs->fds[1].revents != 0)
+			accept_connections(cs);
 	}
-	for (c = slots; c < slots + top; c++)
-		ready += c->ready;
+	for (c = cs->slots; c < cs->slots + cs->end; c++)
+		ready += c->readable;
 	return ready;
 }
 
-enum progress { WAITING, WHOLE, GONE };
-
-/* Whether nothing was there that recv() could have returned, but may come. */
-static bool
-is_empty(ssize_t n)
-{
-	return n == -1 && (errno == EAGAIN || errno == EINTR);
-}
-
-/* Takes what has come from the socket, up to the end of the request. */
-static enum progress
-collect(struct connection *c)
-{
-	unsigned int i;
-	ssize_t n;
-
-	for (i = 0; i < COLLECT_MAX; i++) {
-		n = recv(c->fd, look, sizeof(look), 0);
-		if (n <= 0)
-			break;
-		if (records_read(&c->records, look, (size_t)n, c->held) == -1)
-			return GONE;
-		if (c->records.whole)
-			return WHOLE;
-	}
-	if (i == COLLECT_MAX) {
-		c->ready = true;	/* others first */
-		return WAITING;
-	}
-	c->cut = !is_empty(n);
-	if (!c->cut && !c->late)
-		return WAITING;
-	/* It can be answered if we know what was asked. */
-	return c->records.params ? WHOLE : GONE;
-}
-
-static enum progress
-look_at(struct connection *c)
-{
-	struct records r = { 0 };
-	ssize_t n;
-
-	if (c->held != -1)
-		return collect(c);
-	n = recv(c->fd, look, sizeof(look), MSG_PEEK);
-	if (is_empty(n))
-		return c->late ? GONE : WAITING;
-	if (n <= 0 || records_read(&r, look, (size_t)n, -1) == -1)
-		return GONE;
-	if (r.whole && !r.mixed)
-		return WHOLE;
-	if (c->idle)
-		c->since = milliseconds();
-	c->idle = false;
-	c->held = open_held();
-	if (c->held == -1 && give_way(c))
-		c->held = open_held();
-	return c->held != -1 ? collect(c) : GONE;
-}
-
 struct connection *
-connections_next(void)
+connections_next(struct connections *cs)
 {
 	struct connection *c;
 	enum progress progress;
-	size_t i, n = top;
+	size_t i, n = cs->end;
 
 	for (i = 0; i < n; i++) {
-		c = &slots[cursor++ % n];
-		if (!c->ready)
+		c = &cs->slots[cs->next++ % n];
+		if (!c->readable)
 			continue;
-		c->ready = false;
-		progress = look_at(c);
-		if (progress == WAITING)
+		c->readable = false;
+		progress = connection_read(c);
+		if (progress == REQUEST_PARTIAL)
 			continue;
-		if (progress == WHOLE && (c->held == -1 ||
-		    lseek(c->held, 0, SEEK_SET) == 0)) {
-			c->taken = true;
+		if (progress == REQUEST_WHOLE && (c->buffer_fd == -1 ||
+		    lseek(c->buffer_fd, 0, SEEK_SET) == 0)) {
+			c->in_use = true;
 			return c;
 		}
-		end(c);
+		connection_close(c);
 	}
 	return NULL;
 }
 
-void
-connection_done(struct connection *c, bool keep)
-{
-	if (!keep || c->cut || c->late) {
-		end(c);
-		return;
-	}
-	if (c->held != -1)
-		close(c->held);
-	c->held = -1;
-	memset(&c->records, 0, sizeof(c->records));
-	c->taken = false;
-	c->idle = true;
-	c->since = milliseconds();
-}
+/* Stop */
 
 void
-connections_stop(void)
+connections_stop(struct connections *cs)
 {
-	if (stop_at == 0)
-		stop_at = milliseconds() + STOP_SECONDS * 1000;
+	if (cs->stop_ms == 0)
+		cs->stop_ms = clock_ms() + CONNECTIONS_STOP_SECONDS * 1000;
 }
 
 bool
-connections_busy(void)
+connections_busy(const struct connections *cs)
 {
-	struct connection *c;
+	const struct connection *c;
 
-	if (stop_at != 0 && milliseconds() >= stop_at)
+	if (cs->stop_ms != 0 && clock_ms() >= cs->stop_ms)
 		return false;
-	for (c = slots; c < slots + top; c++)
+	for (c = cs->slots; c < cs->slots + cs->end; c++)
 		if (c->fd != -1 && !c->idle)
 			return true;
 	return false;

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What a body says: its event's type and id, and whether the user wants it.
- *
- * Only bodies whose signature was proven come here.  The bytes that are stored
- * never depend on what is read here, only where they are stored and under
- * which name.  json.c has the last word on what is JSON; json-c decodes
- * strings that have escapes.
+ * json.c decides what is JSON; json-c only decodes strings that have escapes.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
-#include "hook.h"
+#include "events.h"
+#include "json.h"
 
 static const char *const resources[EVENT_RESOURCES] = {
 	"contact", "conversation", "message", "group", "attachment"
@@ -21,13 +17,15 @@ static const char *const actions[EVENT_ACTIONS] = {
 	"created", "updated", "deleted"
 };
 
-/* The members of an event, as they stand in the body: the last of a name. */
+/*
+ * The members of an event as they stand in the body; the last of a name wins.
+ */
 struct members {
 	struct json_text id, type, payload;
 	bool nomem;
 };
 
-/* RESOURCE of "RESOURCE.…", or -1; *ACTION is what follows the point. */
+/* The index of RESOURCE in "RESOURCE.ACTION", or -1; sets *ACTION. */
 static int
 find_resource(const char *type, const char **action)
 {
@@ -56,15 +54,15 @@ find_type(int resource, const char *action)
 }
 
 void
-event_name(char name[EVENT_TEXT_MAX + 1], unsigned int i)
+event_type_format(char name[EVENT_TEXT_MAX + 1], unsigned int i)
 {
 	snprintf(name, EVENT_TEXT_MAX + 1, "%s.%s",
 	    resources[i / EVENT_ACTIONS], actions[i % EVENT_ACTIONS]);
 }
 
-/* One of the list: N bytes at S, neither comma nor space in them. */
+/* Adds one entry of the list, N bytes at S. */
 static bool
-wanted_add(struct wanted *w, const char *s, size_t n)
+wanted_add_entry(struct wanted *w, const char *s, size_t n)
 {
 	char name[EVENT_TEXT_MAX + 1];
 	const char *action;
@@ -91,7 +89,7 @@ wanted_add(struct wanted *w, const char *s, size_t n)
 }
 
 const char *
-wanted_read(struct wanted *w, const char *list)
+wanted_parse(struct wanted *w, const char *list)
 {
 	static const char separators[] = ", \t\r\n";
 	bool any = false;
@@ -103,7 +101,7 @@ wanted_read(struct wanted *w, const char *list)
 		if (*list == '\0')
 			return any ? NULL : "names no event";
 		n = strcspn(list, separators);
-		if (!wanted_add(w, list, n))
+		if (!wanted_add_entry(w, list, n))
 			return "names an event that Protocol does not have";
 		any = true;
 		list += n;
@@ -111,18 +109,19 @@ wanted_read(struct wanted *w, const char *list)
 }
 
 bool
-event_wanted(const struct wanted *w, const struct event *ev)
+event_is_wanted(const struct wanted *w, const struct event *ev)
 {
 	return w->all || (ev->resource != -1 && w->resource[ev->resource]) ||
 	    (ev->known != -1 && w->type[ev->known]);
 }
 
 /*
- * Decodes a string that json.c has recognised, quotes included.  *OBJ holds
- * the memory, if any was needed.  NULL if there was none.
+ * Decodes a JSON string with its quotes, which is known to be valid.  The
+ * caller releases *OBJ, which holds the memory if any was needed.  NULL if
+ * memory ran out.
  */
 static const char *
-decode(struct json_text t, size_t *len, struct json_object **obj)
+decode_string(struct json_text t, size_t *len, struct json_object **obj)
 {
 	struct json_tokener *tok;
 
@@ -142,15 +141,15 @@ decode(struct json_text t, size_t *len, struct json_object **obj)
 }
 
 static void
-member(void *arg, struct json_text name, struct json_text val)
+note_member(void *arg, struct json_text name, struct json_text val)
 {
 	struct members *m = arg;
 	struct json_object *obj;
 	const char *s;
 	size_t n;
 
-	/* Whole names with their length: "id\u0000x" is not "id". */
-	if ((s = decode(name, &n, &obj)) == NULL)
+	/* Compares whole names: "id\u0000x" is not "id". */
+	if ((s = decode_string(name, &n, &obj)) == NULL)
 		m->nomem = true;
 	else if (n == 2 && memcmp(s, "id", n) == 0)
 		m->id = val;
@@ -161,9 +160,9 @@ member(void *arg, struct json_text name, struct json_text val)
 	json_object_put(obj);
 }
 
-/* Copies a string member, cut where a character begins. */
+/* Copies a string member, cut at a character boundary if it is too long. */
 static bool
-copy(char out[EVENT_TEXT_MAX + 1], struct json_text t, bool *nomem)
+copy_string(char out[EVENT_TEXT_MAX + 1], struct json_text t, bool *nomem)
 {
 	struct json_object *obj;
 	const char *s;
@@ -172,7 +171,7 @@ copy(char out[EVENT_TEXT_MAX + 1], struct json_text t, bool *nomem)
 
 	if (t.n == 0 || t.s[0] != '"')
 		return false;
-	if ((s = decode(t, &n, &obj)) == NULL)
+	if ((s = decode_string(t, &n, &obj)) == NULL)
 		*nomem = true;
 	else if (n > 0 && memchr(s, '\0', n) == NULL) {
 		if (n > EVENT_TEXT_MAX)
@@ -187,20 +186,20 @@ copy(char out[EVENT_TEXT_MAX + 1], struct json_text t, bool *nomem)
 }
 
 const char *
-event_read(struct event *ev, struct json_text body, bool *nomem)
+event_parse(struct event *ev, struct json_text body, bool *nomem)
 {
 	struct members m = { 0 };
 	const char *action, *why = NULL;
 
-	if (!json_recognise(body, member, &m))
+	if (!json_parse_object(body, note_member, &m))
 		return "not one JSON object";
 	*nomem = m.nomem;
-	if (!copy(ev->id, m.id, nomem))
-		why = "id is no text";
-	else if (!copy(ev->type, m.type, nomem))
-		why = "type is no text";
+	if (!copy_string(ev->id, m.id, nomem))
+		why = "id is not a string, or is empty, or has U+0000 in it";
+	else if (!copy_string(ev->type, m.type, nomem))
+		why = "type is not a string, or is empty, or has U+0000 in it";
 	else if (m.payload.n == 0 || m.payload.s[0] != '{')
-		why = "payload is no object";
+		why = "payload is not an object";
 	if (*nomem || why != NULL)
 		return *nomem ? NULL : why;
 	ev->known = -1;

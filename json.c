@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Is it JSON?  A recogniser for RFC 8259 that is strict where json-c is not:
- * what it takes, every JSON reader takes.  It allocates nothing, reads each
- * byte once and never past the end, and recurses at most JSON_DEPTH_MAX deep.
+ * A recursive descent parser that builds nothing.  Each accept_ function
+ * consumes one production of the grammar, or returns false.  It reads each byte
+ * once, never past the end, and recurses at most JSON_DEPTH_MAX deep.
  */
 #include <string.h>
 
-#include "hook.h"
+#include "json.h"
 
 struct reader {
 	const uint8_t *p, *end;
@@ -14,25 +14,25 @@ struct reader {
 	void *arg;
 };
 
-static bool value(struct reader *, unsigned int depth);
+static bool accept_value(struct reader *, unsigned int depth);
 
 static bool
-at(const struct reader *r, uint8_t c)
+next_is(const struct reader *r, uint8_t c)
 {
 	return r->p < r->end && *r->p == c;
 }
 
 static bool
-eat(struct reader *r, uint8_t c)
+accept_byte(struct reader *r, uint8_t c)
 {
-	if (!at(r, c))
+	if (!next_is(r, c))
 		return false;
 	r->p++;
 	return true;
 }
 
 static void
-space(struct reader *r)
+skip_space(struct reader *r)
 {
 	while (r->p < r->end && (*r->p == ' ' || *r->p == '\t' ||
 	    *r->p == '\n' || *r->p == '\r'))
@@ -40,7 +40,7 @@ space(struct reader *r)
 }
 
 static bool
-digits(struct reader *r)
+accept_digits(struct reader *r)
 {
 	const uint8_t *start = r->p;
 
@@ -49,25 +49,25 @@ digits(struct reader *r)
 	return r->p > start;
 }
 
-/* RFC 8259, 6: no leading zero, no lone point. */
+/* RFC 8259, section 6: no leading zero, digits on both sides of a point. */
 static bool
-number(struct reader *r)
+accept_number(struct reader *r)
 {
-	eat(r, '-');
-	if (!eat(r, '0') && !digits(r))
+	accept_byte(r, '-');
+	if (!accept_byte(r, '0') && !accept_digits(r))
 		return false;
-	if (eat(r, '.') && !digits(r))
+	if (accept_byte(r, '.') && !accept_digits(r))
 		return false;
-	if (eat(r, 'e') || eat(r, 'E')) {
-		if (!eat(r, '+'))
-			eat(r, '-');
-		return digits(r);
+	if (accept_byte(r, 'e') || accept_byte(r, 'E')) {
+		if (!accept_byte(r, '+'))
+			accept_byte(r, '-');
+		return accept_digits(r);
 	}
 	return true;
 }
 
 static bool
-literal(struct reader *r, const char *word)
+accept_literal(struct reader *r, const char *word)
 {
 	size_t n = strlen(word);
 
@@ -77,9 +77,9 @@ literal(struct reader *r, const char *word)
 	return true;
 }
 
-/* RFC 8259, 7: what may follow a backslash. */
+/* RFC 8259, section 7: what may follow a backslash. */
 static bool
-escape(struct reader *r)
+accept_escape(struct reader *r)
 {
 	unsigned int i;
 	uint8_t c;
@@ -97,12 +97,12 @@ escape(struct reader *r)
 }
 
 /*
- * One multi-byte character of RFC 3629, 4: the first continuation byte has a
- * narrower range where it would make an overlong form, a surrogate or a value
- * beyond U+10FFFF.
+ * One multi-byte character of RFC 3629, section 4.  After some first bytes the
+ * second has a narrower range, which excludes overlong forms, surrogates and
+ * values beyond U+10FFFF.
  */
 static bool
-utf8(struct reader *r)
+accept_utf8(struct reader *r)
 {
 	uint8_t c = *r->p, low = 0x80, high = 0xbf;
 	unsigned int i, more;
@@ -128,9 +128,9 @@ utf8(struct reader *r)
 	return true;
 }
 
-/* Over ASCII that stands for itself: nearly all of most bodies. */
+/* ASCII that needs no escape: nearly all of most bodies. */
 static void
-plain(struct reader *r)
+skip_plain(struct reader *r)
 {
 	const uint8_t *p = r->p, *end = r->end;
 
@@ -140,111 +140,111 @@ plain(struct reader *r)
 }
 
 static bool
-string(struct reader *r)
+accept_string(struct reader *r)
 {
-	if (!eat(r, '"'))
+	if (!accept_byte(r, '"'))
 		return false;
-	for (plain(r); r->p < r->end; plain(r)) {
+	for (skip_plain(r); r->p < r->end; skip_plain(r)) {
 		if (*r->p >= 0x80) {
-			if (!utf8(r))
+			if (!accept_utf8(r))
 				return false;
 			continue;
 		}
-		if (eat(r, '"'))
+		if (accept_byte(r, '"'))
 			return true;
-		/* What else plain() stops at is a control character. */
-		if (!eat(r, '\\') || !escape(r))
+		/* Otherwise skip_plain() has stopped at a control character. */
+		if (!accept_byte(r, '\\') || !accept_escape(r))
 			return false;
 	}
 	return false;
 }
 
 static bool
-member(struct reader *r, unsigned int depth)
+accept_member(struct reader *r, unsigned int depth)
 {
 	struct json_text name, val;
 
-	space(r);
+	skip_space(r);
 	name.s = r->p;
-	if (!string(r))
+	if (!accept_string(r))
 		return false;
 	name.n = (size_t)(r->p - name.s);
-	space(r);
-	if (!eat(r, ':'))
+	skip_space(r);
+	if (!accept_byte(r, ':'))
 		return false;
-	space(r);
+	skip_space(r);
 	val.s = r->p;
-	if (!value(r, depth))
+	if (!accept_value(r, depth))
 		return false;
 	val.n = (size_t)(r->p - val.s);
 	if (depth == 1)
 		r->member(r->arg, name, val);
-	space(r);
+	skip_space(r);
 	return true;
 }
 
 static bool
-object(struct reader *r, unsigned int depth)
+accept_object(struct reader *r, unsigned int depth)
 {
-	space(r);
-	if (eat(r, '}'))
+	skip_space(r);
+	if (accept_byte(r, '}'))
 		return true;
 	do {
-		if (!member(r, depth))
+		if (!accept_member(r, depth))
 			return false;
-	} while (eat(r, ','));
-	return eat(r, '}');
+	} while (accept_byte(r, ','));
+	return accept_byte(r, '}');
 }
 
 static bool
-array(struct reader *r, unsigned int depth)
+accept_array(struct reader *r, unsigned int depth)
 {
-	space(r);
-	if (eat(r, ']'))
+	skip_space(r);
+	if (accept_byte(r, ']'))
 		return true;
 	do {
-		space(r);
-		if (!value(r, depth))
+		skip_space(r);
+		if (!accept_value(r, depth))
 			return false;
-		space(r);
-	} while (eat(r, ','));
-	return eat(r, ']');
+		skip_space(r);
+	} while (accept_byte(r, ','));
+	return accept_byte(r, ']');
 }
 
-/* DEPTH containers are open around it. */
+/* DEPTH is the number of containers around the value. */
 static bool
-value(struct reader *r, unsigned int depth)
+accept_value(struct reader *r, unsigned int depth)
 {
 	if (r->p == r->end)
 		return false;
 	switch (*r->p) {
 	case '{':
 		r->p++;
-		return depth < JSON_DEPTH_MAX && object(r, depth + 1);
+		return depth < JSON_DEPTH_MAX && accept_object(r, depth + 1);
 	case '[':
 		r->p++;
-		return depth < JSON_DEPTH_MAX && array(r, depth + 1);
+		return depth < JSON_DEPTH_MAX && accept_array(r, depth + 1);
 	case '"':
-		return string(r);
+		return accept_string(r);
 	case 't':
-		return literal(r, "true");
+		return accept_literal(r, "true");
 	case 'f':
-		return literal(r, "false");
+		return accept_literal(r, "false");
 	case 'n':
-		return literal(r, "null");
+		return accept_literal(r, "null");
 	default:
-		return number(r);
+		return accept_number(r);
 	}
 }
 
 bool
-json_recognise(struct json_text text, json_member *fn, void *arg)
+json_parse_object(struct json_text text, json_member *fn, void *arg)
 {
 	struct reader r = { text.s, text.s + text.n, fn, arg };
 
-	space(&r);
-	if (!at(&r, '{') || !value(&r, 0))
+	skip_space(&r);
+	if (!next_is(&r, '{') || !accept_value(&r, 0))
 		return false;
-	space(&r);
+	skip_space(&r);
 	return r.p == r.end;
 }

@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Where log lines go: to standard error or, through the FastCGI connection, to
- * the web server.
- *
- * Nothing here waits for whoever reads the log.  What standard error does not
- * take at once is kept and tried again.  When there is no room for a new line
- * it is dropped and counted, and the number is logged before the next line that
- * there is room for.  What was written in part goes on where it stopped, so
- * that no line is cut.
+ * Lines are kept in unwritten[] until standard error takes them.  A line that
+ * was written in part continues where it stopped, so that no line is cut.
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,24 +12,144 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include "log.h"
+#include "reply.h"
+#include "text.h"
+#include "util.h"
 
 #ifndef PIPE_BUF
 #define PIPE_BUF	_POSIX_PIPE_BUF
 #endif
-#define GUARD_US	20000
+#define GUARD_US	20000	/* until a write that waits is interrupted */
 
 static enum log_target target;
-static bool is_socket, is_file;
+static bool is_socket, is_file;	/* what standard error is */
 static bool guarded;		/* an alarm interrupts a write that waits */
-static char lines[16 * LOG_SIZE];
-static size_t size;		/* bytes in it that are to be written */
+static char unwritten[16 * LOG_LINE_SIZE];
+static size_t unwritten_bytes;
 static uint64_t dropped;	/* lines, since the last one in it */
 
-/* Not if it was closed, or leads to /dev/null as under spawn-fcgi. */
+/* Lines */
+
+/* An address (RFC 3875, section 4.1.8) has no other bytes, and is no longer. */
+static void
+add_remote_addr(struct text *t, const char *s)
+{
+	char remote[64];
+	size_t i;
+
+	for (i = 0; i < sizeof(remote) - 1 && s[i] != '\0'; i++)
+		remote[i] = s[i] > ' ' && s[i] < 0x7f ? s[i] : '?';
+	remote[i] = '\0';
+	text_add_pair(t, "remote", remote);
+}
+
+static void
+add_failure(struct text *t, const struct failure *failure)
+{
+	char reason[256];
+
+	if (failure->what == NULL)
+		return;
+	snprintf(reason, sizeof(reason), "%s%s%s", failure->what,
+	    failure->error != 0 ? ": " : "",
+	    failure->error != 0 ? strerror(failure->error) : "");
+	text_add_pair(t, "reason", reason);
+}
+
+/* Always, as not every log adds a time of its own. */
+static void
+add_timestamp(struct text *t)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	text_add(t, "ts=");
+	text_add_time(t, (int64_t)now.tv_sec,
+	    (unsigned int)(now.tv_nsec / 1000000));
+	text_add(t, " result=");
+}
+
+static void
+add_event(struct text *t, const struct request *rq)
+{
+	text_add_pair(t, "type", rq->event.type);
+	text_add_pair(t, "id", rq->event.id);
+	if (rq->event.known == -1)
+		text_add(t, " unknown=yes");
+}
+
+static void
+add_duration(struct text *t, uint64_t us)
+{
+	text_add(t, " ms=");
+	text_add_number(t, us / 1000, 1);
+	text_add(t, ".");
+	text_add_number(t, us % 1000, 3);
+}
+
+size_t
+log_format_request(char line[LOG_LINE_SIZE], const struct request *rq)
+{
+	struct text t = { line, 0, LOG_LINE_SIZE - 1 };
+
+	add_timestamp(&t);
+	text_add(&t, reply_word(rq->outcome));
+	text_add(&t, " status=");
+	text_add_number(&t, reply_status(rq->outcome), 1);
+	if (rq->has_event)
+		add_event(&t, rq);
+	if (rq->delivery.name[0] != '\0' && (rq->outcome == OUTCOME_STORED ||
+	    rq->outcome == OUTCOME_REJECTED))
+		text_add_pair(&t, "file", rq->delivery.name);
+	text_add(&t, " bytes=");
+	text_add_number(&t, rq->body_bytes, 1);
+	if (rq->key > 1) {
+		text_add(&t, " key=");
+		text_add_number(&t, rq->key, 1);
+	}
+	if (rq->remote_addr != NULL)
+		add_remote_addr(&t, rq->remote_addr);
+	add_duration(&t, (uint64_t)(clock_us() - rq->began_us));
+	add_failure(&t, &rq->failure);
+	line[t.n++] = '\n';
+	return t.n;
+}
+
+size_t
+log_format_event(char line[LOG_LINE_SIZE], const char *word,
+    const char *reason)
+{
+	struct text t = { line, 0, LOG_LINE_SIZE - 1 };
+
+	add_timestamp(&t);
+	text_add(&t, word);
+	if (reason != NULL)
+		text_add_pair(&t, "reason", reason);
+	line[t.n++] = '\n';
+	return t.n;
+}
+
+static size_t
+format_dropped(char line[LOG_LINE_SIZE], uint64_t count)
+{
+	struct text t = { line, 0, LOG_LINE_SIZE - 1 };
+
+	add_timestamp(&t);
+	text_add(&t, "log_dropped count=");
+	text_add_number(&t, count, 1);
+	line[t.n++] = '\n';
+	return t.n;
+}
+
+/* Where they go */
+
+/* False if it was closed, or is /dev/null as under spawn-fcgi. */
 static bool
 stderr_is_read(void)
 {
@@ -48,7 +162,7 @@ stderr_is_read(void)
 	    err.st_rdev != null.st_rdev;
 }
 
-/* Both may be one file, and the log must not get into the answer. */
+/* If they are the same, log lines would end up in the answer. */
 static bool
 stderr_is_stdout(void)
 {
@@ -69,7 +183,7 @@ log_choose(bool cgi)
 }
 
 static void
-on_alarm(int sig)
+interrupt_write(int sig)
 {
 	(void)sig;
 }
@@ -77,7 +191,7 @@ on_alarm(int sig)
 void
 log_open(enum log_target to)
 {
-	struct sigaction sa = { .sa_handler = on_alarm };
+	struct sigaction sa = { .sa_handler = interrupt_write };
 	struct itimerval other;
 	struct stat st;
 
@@ -88,19 +202,18 @@ log_open(enum log_target to)
 	is_file = S_ISREG(st.st_mode);
 	if (is_socket || is_file)
 		return;
-	/* An alarm that was set before we were started is to end us. */
+	/* An alarm that was set before we were started is meant to end us. */
 	if (getitimer(ITIMER_REAL, &other) == 0 &&
 	    other.it_value.tv_sec == 0 && other.it_value.tv_usec == 0)
 		guarded = sigaction(SIGALRM, &sa, NULL) == 0;
 }
 
 /*
- * As write(), but with EAGAIN or EINTR where that would wait.  The description
- * that is open as standard error is often shared: O_NONBLOCK would be set for
- * others, too.
+ * Like write(2), but fails with EAGAIN or EINTR if it would wait.  O_NONBLOCK
+ * can't be used: other processes share the open file description.
  */
 static ssize_t
-write_at_once(const char *p, size_t n)
+write_without_waiting(const char *p, size_t n)
 {
 	static const struct itimerval off;
 	const struct itimerval soon = { { 0, GUARD_US }, { 0, GUARD_US } };
@@ -130,64 +243,82 @@ write_at_once(const char *p, size_t n)
 	return written;
 }
 
-/* Whole lines that a pipe takes without cutting or mixing them with others. */
+/* Bytes of whole lines that a pipe takes without mixing them with others'. */
 static size_t
-next_part(void)
+next_write_size(void)
 {
-	size_t n = size;
+	size_t n = unwritten_bytes;
 
 	if (n <= PIPE_BUF)
 		return n;
-	for (n = PIPE_BUF; n > 0 && lines[n - 1] != '\n'; n--)
+	for (n = PIPE_BUF; n > 0 && unwritten[n - 1] != '\n'; n--)
 		;
 	return n > 0 ? n : PIPE_BUF;
 }
 
-/* Whether there is room for N bytes after the line about dropped ones. */
+/*
+ * Makes room for N bytes after the line about dropped ones; false if it can't.
+ */
 static bool
-make_room(size_t n)
+make_log_room(size_t n)
 {
-	char line[LOG_SIZE];
-	size_t before = dropped > 0 ? reply_log_dropped(line, dropped) : 0;
+	char line[LOG_LINE_SIZE];
+	size_t before = dropped > 0 ? format_dropped(line, dropped) : 0;
 
-	if (before + n > sizeof(lines) - size)
+	if (before + n > sizeof(unwritten) - unwritten_bytes)
 		return false;
-	memcpy(lines + size, line, before);
-	size += before;
+	memcpy(unwritten + unwritten_bytes, line, before);
+	unwritten_bytes += before;
 	dropped = 0;
 	return true;
 }
 
 static void
-add_line(const char *line, size_t n)
+add_log_line(const char *line, size_t n)
 {
-	if (!make_room(n)) {
+	if (!make_log_room(n)) {
 		log_flush();
-		if (!make_room(n)) {
+		if (!make_log_room(n)) {
 			dropped++;
 			return;
 		}
 	}
-	memcpy(lines + size, line, n);
-	size += n;
+	memcpy(unwritten + unwritten_bytes, line, n);
+	unwritten_bytes += n;
 }
 
 void
 log_request(const struct request *rq)
 {
-	char line[LOG_SIZE];
+	char line[LOG_LINE_SIZE];
+	size_t n;
 
-	if (target != LOG_NOWHERE)
-		add_line(line, reply_log(line, rq));
+	if (target == LOG_NOWHERE)
+		return;
+	n = log_format_request(line, rq);
+	add_log_line(line, n);
 }
 
 void
-log_note(const char *result, const char *why)
+log_event(const char *word, const char *reason)
 {
-	char line[LOG_SIZE];
+	char line[LOG_LINE_SIZE];
+	size_t n;
 
-	if (target != LOG_NOWHERE)
-		add_line(line, reply_log_note(line, result, why));
+	if (target == LOG_NOWHERE)
+		return;
+	n = log_format_event(line, word, reason);
+	add_log_line(line, n);
+}
+
+void
+log_unknown_variable(const char *name, const char *value, const char *why)
+{
+	char reason[256];
+
+	(void)value;
+	snprintf(reason, sizeof(reason), "%s %s", name, why);
+	log_event("unknown_variable", reason);
 }
 
 void
@@ -197,21 +328,21 @@ log_flush(void)
 
 	if (target != LOG_STDERR)
 		return;
-	make_room(0);
-	while (size > 0) {
-		n = write_at_once(lines, next_part());
+	make_log_room(0);
+	while (unwritten_bytes > 0) {
+		n = write_without_waiting(unwritten, next_write_size());
 		if (n <= 0)
 			return;
-		size -= (size_t)n;
-		memmove(lines, lines + n, size);
-		make_room(0);
+		unwritten_bytes -= (size_t)n;
+		memmove(unwritten, unwritten + n, unwritten_bytes);
+		make_log_room(0);
 	}
 }
 
 bool
-log_waits(void)
+log_has_unwritten(void)
 {
-	return target == LOG_STDERR && size > 0;
+	return target == LOG_STDERR && unwritten_bytes > 0;
 }
 
 const char *
@@ -219,8 +350,8 @@ log_take(size_t *n)
 {
 	if (target != LOG_SERVER)
 		return NULL;
-	make_room(0);
-	*n = size;
-	size = 0;
-	return lines;
+	make_log_room(0);
+	*n = unwritten_bytes;
+	unwritten_bytes = 0;
+	return unwritten;
 }

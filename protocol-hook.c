@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * protocol-hook: receives the webhooks of the Protocol API, as CGI or FastCGI.
+ * protocol-hook(8) is the specification; CONTRIBUTING.md has the map of
+ * modules.
  *
- * main: how was it started?  Everything else is in the rooms that hook.h
- * lists; protocol-hook(8) is the specification.
+ * This file finds out how the program was started.
  */
 #include <sys/socket.h>
 
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include "gateway.h"
+#include "commands/command.h"
+#include "config.h"
+#include "util.h"
 
 #define LISTEN_FD	3	/* sd_listen_fds(3): the first of them */
 
 /*
- * A file of ours must never get the number of a standard stream that was
- * closed: an answer or a log line would be written into it.
+ * Opens standard streams that are closed; otherwise one of our files would get
+ * the number, and answers or log lines would be written into it.
  */
 static void
 fill_standard_streams(void)
@@ -43,16 +47,16 @@ is_listening(int fd)
 	    on != 0;
 }
 
-/* Socket activation that leaves standard input alone. */
+/* Socket activation other than on standard input: sd_listen_fds(3). */
 static bool
 is_activated(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
 	uint64_t n;
 
-	return pid != NULL && number_read(&n, pid, strlen(pid)) == 0 &&
+	return pid != NULL && number_parse(&n, pid, strlen(pid)) == 0 &&
 	    n == (uint64_t)getpid() && fds != NULL &&
-	    number_read(&n, fds, strlen(fds)) == 0 && n > 0 &&
+	    number_parse(&n, fds, strlen(fds)) == 0 && n > 0 &&
 	    is_listening(LISTEN_FD);
 }
 
@@ -67,13 +71,13 @@ main(int argc, char **argv)
 	listener = is_listening(STDIN_FILENO) ? STDIN_FILENO :
 	    is_activated() ? LISTEN_FD : -1;
 	/*
-	 * No CGI request comes through a listening socket; but cgi-fcgi starts
-	 * us with one and with the variables of a request of its own.
+	 * A listening socket comes first: cgi-fcgi starts us with one, and with
+	 * the variables of a CGI request.
 	 */
 	cgi = listener == -1 && (getenv("REQUEST_METHOD") != NULL ||
 	    getenv("GATEWAY_INTERFACE") != NULL);
 	if (!cgi && listener == -1)
-		return command(argc, argv);
+		return command_main(argc, argv);
 	config_read(&cfg);
-	return cgi ? gateway_cgi(&cfg) : gateway_fastcgi(&cfg, listener);
+	return cgi ? cgi_run(&cfg) : fastcgi_run(&cfg, listener);
 }

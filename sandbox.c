@@ -1,32 +1,35 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What the process can still reach once its directories are open: the spool,
- * and the directory of the secret file, which SIGHUP reads again.  It cannot
- * even read back what it has stored.  Whatever is wrong in the code that reads
- * what strangers send, that is all there is to be had.
+ * A bug in the code that reads what strangers send must not give them more than
+ * the spool, and the directory of the secret file, which SIGHUP reads again.
+ * Not even stored deliveries can be read.
  *
- * Three branches behind one call: Landlock with seccomp, pledge with unveil,
- * none.
+ * There are three implementations: Landlock with seccomp, pledge with unveil,
+ * and none.
  *
  * Landlock decides which files can be opened, made, linked and removed.  A
- * seccomp filter refuses what Landlock does not cover: modes, owners, times and
- * attributes of files, sockets, and signals on older kernels.  The filter lists
- * what is forbidden, not what is allowed.  Which calls a program needs depends
- * on its libc, allocator, sanitizers and debugger, and changes with their
- * versions, so a list of allowed calls would one day stop the receiver.  The
- * weakness of a list of forbidden calls is that kernels get new calls.  So a
- * call whose number is beyond those that were examined fails with ENOSYS, as on
- * an older kernel, which every libc must expect.
+ * seccomp filter refuses what Landlock does not cover: changes of modes,
+ * owners, times and attributes of files, sockets, and signals on older
+ * kernels.  The filter lists what is forbidden, not what is allowed.  Which
+ * calls a program needs depends on its libc, allocator, sanitizers and
+ * debugger, and changes with their versions, so a list of allowed calls would
+ * one day stop the receiver.  The weakness of a list of forbidden calls is that
+ * kernels get new calls.  So a call whose number is beyond those that were
+ * examined fails with ENOSYS, as on an older kernel, which every libc must
+ * expect.
  */
 #include <sys/resource.h>
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include "sandbox.h"
 
 #define DIRECTORY_MAX	PATH_MAX
 
@@ -68,7 +71,7 @@
 
 #if defined(LANDLOCK) || defined(__OpenBSD__)
 
-/* A file that is replaced is another one by the same name: its directory. */
+/* The secret file may be replaced by a rename, so allow its directory. */
 static const char *
 directory_of(char dir[DIRECTORY_MAX], const char *path)
 {
@@ -86,7 +89,7 @@ directory_of(char dir[DIRECTORY_MAX], const char *path)
 
 #ifdef LANDLOCK
 
-/* What came after the headers that we may be built with: linux/landlock.h. */
+/* Constants that older headers lack: linux/landlock.h. */
 #define FS_REFER	((uint64_t)1 << 13)	/* ABI 2 */
 #define FS_TRUNCATE	((uint64_t)1 << 14)	/* ABI 3 */
 #define FS_IOCTL_DEV	((uint64_t)1 << 15)	/* ABI 5 */
@@ -104,7 +107,7 @@ static const uint64_t spool_rights = LANDLOCK_ACCESS_FS_READ_DIR |
     LANDLOCK_ACCESS_FS_REMOVE_DIR | FS_REFER;
 
 static int
-allow(int ruleset, int directory, uint64_t rights)
+add_rule(int ruleset, int directory, uint64_t rights)
 {
 	struct landlock_path_beneath_attr below = { .allowed_access = rights,
 	    .parent_fd = directory };
@@ -122,17 +125,17 @@ allow_reading(int ruleset, const char *file)
 	fd = open(directory_of(dir, file), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		return -1;
-	r = allow(ruleset, fd, LANDLOCK_ACCESS_FS_READ_FILE);
+	r = add_rule(ruleset, fd, LANDLOCK_ACCESS_FS_READ_FILE);
 	close(fd);
 	return r;
 }
 
 /*
- * Both where it is named and where a symbolic link leads.  Where a directory on
- * the way is a link to one generation of secrets among others, as agenix and
- * sops-nix make them, the next generation is out of reach, and SIGHUP says so.
- * Leave to read the directory above would let it in, but with it all that this
- * user may read there: the secrets of other services, or all of /etc.
+ * Allows the file's directory, and that of its target if it is a symbolic link.
+ * agenix and sops-nix put each generation of secrets into a new directory,
+ * which is out of reach then, and SIGHUP says so.  Allowing the directory above
+ * would open more than this file: the secrets of other services, or all of
+ * /etc.
  */
 static int
 allow_secret(int ruleset, const char *secret_file)
@@ -147,9 +150,12 @@ allow_secret(int ruleset, const char *secret_file)
 	    allow_reading(ruleset, target);
 }
 
-/* All that the kernel knows to forbid, and the size of what it knows. */
+/*
+ * Every access right that this kernel can restrict; returns the size of the
+ * structure that it accepts.
+ */
 static size_t
-everything(struct ruleset *rules, int abi)
+set_all_rights(struct ruleset *rules, int abi)
 {
 	rules->fs = FS_FIRST | FS_REFER | (abi >= 3 ? FS_TRUNCATE : 0) |
 	    (abi >= 5 ? FS_IOCTL_DEV : 0);
@@ -161,7 +167,7 @@ everything(struct ruleset *rules, int abi)
 }
 
 static const char *
-confine(int spool, const char *secret_file)
+enter_landlock(int spool, const char *secret_file)
 {
 	struct ruleset rules;
 	size_t size;
@@ -172,14 +178,14 @@ confine(int spool, const char *secret_file)
 	    LANDLOCK_CREATE_RULESET_VERSION);
 	if (abi == -1)
 		return "the kernel has no Landlock";
-	/* Below that, no link between directories is allowed at all. */
+	/* ABI 1 always refuses links between directories. */
 	if (abi < 2)
 		return "Landlock of this kernel can't allow links";
-	size = everything(&rules, abi);
+	size = set_all_rights(&rules, abi);
 	fd = (int)syscall(SYS_landlock_create_ruleset, &rules, size, 0);
 	if (fd == -1)
 		return "no Landlock ruleset";
-	ok = allow(fd, spool, spool_rights) == 0 &&
+	ok = add_rule(fd, spool, spool_rights) == 0 &&
 	    allow_secret(fd, secret_file) == 0 &&
 	    syscall(SYS_landlock_restrict_self, fd, 0) == 0;
 	close(fd);
@@ -189,7 +195,7 @@ confine(int spool, const char *secret_file)
 #elif defined(__linux__)
 
 static const char *
-confine(int spool, const char *secret_file)
+enter_landlock(int spool, const char *secret_file)
 {
 	(void)spool;
 	(void)secret_file;
@@ -201,8 +207,8 @@ confine(int spool, const char *secret_file)
 #ifdef SECCOMP_ARCH
 
 /*
- * Headers that know Landlock know all calls before it; calls up to NEWEST were
- * examined.  Since 5.1 new calls have the same number everywhere.
+ * Headers that define Landlock's calls define all earlier ones; calls up to
+ * NEWEST were examined.  Since 5.1 new calls have the same number everywhere.
  */
 #define NEWEST		((unsigned int)SYS_landlock_create_ruleset + 7)
 
@@ -219,20 +225,25 @@ static const unsigned short forbidden[] = {
 	 */
 	SYS_socket, SYS_connect, SYS_bind, SYS_listen, SYS_sendmsg,
 	SYS_sendmmsg,
-	/* other programs, other processes and what they share */
+	/* other programs and processes, and memory shared with them */
 	SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv,
 	SYS_process_vm_writev, SYS_kill, SYS_tkill, SYS_tgkill,
 	SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_pidfd_open,
 	SYS_pidfd_getfd, SYS_pidfd_send_signal, SYS_mq_open, SYS_mq_unlink,
 	SYS_msgget, SYS_msgsnd, SYS_msgrcv, SYS_msgctl, SYS_semget, SYS_semop,
 	SYS_semctl, SYS_semtimedop, SYS_shmget, SYS_shmat, SYS_shmctl,
-	SYS_shmdt, SYS_add_key, SYS_request_key, SYS_keyctl,
-	/* what others do with files */
+	SYS_shmdt, SYS_add_key, SYS_request_key, SYS_keyctl, SYS_prlimit64,
+	SYS_setpriority, SYS_sched_setscheduler, SYS_sched_setparam,
+	SYS_sched_setattr, SYS_sched_setaffinity, SYS_ioprio_set,
+	SYS_unshare, SYS_setns, SYS_chroot,
+	/* observation of files, and opening them by handle */
 	SYS_inotify_init1, SYS_fanotify_init, SYS_open_by_handle_at,
-	/* large parts of the kernel; io_uring does all this behind a filter */
+	/*
+	 * io_uring makes calls that no filter sees; large parts of the kernel
+	 */
 	SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_bpf,
 	SYS_perf_event_open, SYS_userfaultfd,
-	/* older and wider forms, where there are any */
+	/* older and wider forms of the above, where there are any */
 #ifdef SYS_chmod
 	SYS_chmod, SYS_chown, SYS_lchown, SYS_utimes, SYS_futimesat,
 	SYS_inotify_init,
@@ -264,14 +275,14 @@ struct filter {
 };
 
 static void
-put_code(struct filter *f, size_t at, unsigned int code, unsigned int k)
+put_filter_code(struct filter *f, size_t at, unsigned int code, unsigned int k)
 {
 	f->code[at] = (struct sock_filter){ .code = (uint16_t)code, .k = k };
 }
 
 /* A jump to YES or to NO; the kernel counts from the next instruction. */
 static void
-put_jump(struct filter *f, size_t at, unsigned int test, unsigned int k,
+put_filter_jump(struct filter *f, size_t at, unsigned int test, unsigned int k,
     size_t yes, size_t no)
 {
 	f->code[at] = (struct sock_filter){ .code = (uint16_t)(BPF_JMP | test |
@@ -284,7 +295,7 @@ put_jump(struct filter *f, size_t at, unsigned int test, unsigned int k,
  * on; from the last edge on there are no calls.
  */
 static void
-find_edges(struct filter *f)
+find_filter_edges(struct filter *f)
 {
 	bool is_forbidden[NEWEST + 1] = { false };
 	unsigned int i;
@@ -299,7 +310,7 @@ find_edges(struct filter *f)
 
 /* Where numbers between two edges go on: in the tree AT, or at its end. */
 static size_t
-find_branch(const struct filter *f, size_t at, size_t from, size_t to)
+find_filter_branch(const struct filter *f, size_t at, size_t from, size_t to)
 {
 	if (from < to)
 		return at;
@@ -308,10 +319,10 @@ find_branch(const struct filter *f, size_t at, size_t from, size_t to)
 	return from % 2 == 0 ? f->allow : f->check;
 }
 
-/* Puts the edges FROM to TO AT; each halves the numbers, LOW to HIGH. */
+/* Writes the tree for edges FROM to TO at AT; each halves LOW to HIGH. */
 static void
-put_tree(struct filter *f, size_t at, size_t from, size_t to, unsigned int low,
-    unsigned int high)
+put_filter_tree(struct filter *f, size_t at, size_t from, size_t to,
+    unsigned int low, unsigned int high)
 {
 	size_t middle = from, below = at + 1, above;
 
@@ -320,11 +331,11 @@ put_tree(struct filter *f, size_t at, size_t from, size_t to, unsigned int low,
 	while (middle + 1 < to && f->edge[middle] < low + (high - low) / 2)
 		middle++;
 	above = below + middle - from;
-	put_jump(f, at, BPF_JGE, f->edge[middle],
-	    find_branch(f, above, middle + 1, to),
-	    find_branch(f, below, from, middle));
-	put_tree(f, below, from, middle, low, f->edge[middle]);
-	put_tree(f, above, middle + 1, to, f->edge[middle], high);
+	put_filter_jump(f, at, BPF_JGE, f->edge[middle],
+	    find_filter_branch(f, above, middle + 1, to),
+	    find_filter_branch(f, below, from, middle));
+	put_filter_tree(f, below, from, middle, low, f->edge[middle]);
+	put_filter_tree(f, above, middle + 1, to, f->edge[middle], high);
 }
 
 /*
@@ -340,30 +351,30 @@ make_filter(struct filter *f)
 	enum { ARCH, IS_ARCH, NUMBER, TREE };
 	size_t own;
 
-	find_edges(f);
+	find_filter_edges(f);
 	f->check = TREE + f->edges;
 	own = f->check + 2;
 	f->allow = own + 2;
 	f->deny = f->allow + 1;
 	f->none = f->deny + 1;
-	put_code(f, ARCH, load, offsetof(struct seccomp_data, arch));
-	put_jump(f, IS_ARCH, BPF_JEQ, SECCOMP_ARCH, NUMBER, f->deny);
-	put_code(f, NUMBER, load, offsetof(struct seccomp_data, nr));
-	put_tree(f, TREE, 0, f->edges, 0, NEWEST);
-	put_jump(f, f->check, BPF_JEQ, SYS_tgkill, own, f->check + 1);
-	put_jump(f, f->check + 1, BPF_JEQ, SYS_tkill, own, f->deny);
-	put_code(f, own, load, offsetof(struct seccomp_data, args[0]));
-	put_jump(f, own + 1, BPF_JEQ, (unsigned int)getpid(), f->allow,
+	put_filter_code(f, ARCH, load, offsetof(struct seccomp_data, arch));
+	put_filter_jump(f, IS_ARCH, BPF_JEQ, SECCOMP_ARCH, NUMBER, f->deny);
+	put_filter_code(f, NUMBER, load, offsetof(struct seccomp_data, nr));
+	put_filter_tree(f, TREE, 0, f->edges, 0, NEWEST);
+	put_filter_jump(f, f->check, BPF_JEQ, SYS_tgkill, own, f->check + 1);
+	put_filter_jump(f, f->check + 1, BPF_JEQ, SYS_tkill, own, f->deny);
+	put_filter_code(f, own, load, offsetof(struct seccomp_data, args[0]));
+	put_filter_jump(f, own + 1, BPF_JEQ, (unsigned int)getpid(), f->allow,
 	    f->deny);
-	put_code(f, f->allow, end, SECCOMP_RET_ALLOW);
-	put_code(f, f->deny, end, SECCOMP_RET_ERRNO | EPERM);
-	put_code(f, f->none, end, SECCOMP_RET_ERRNO | ENOSYS);
+	put_filter_code(f, f->allow, end, SECCOMP_RET_ALLOW);
+	put_filter_code(f, f->deny, end, SECCOMP_RET_ERRNO | EPERM);
+	put_filter_code(f, f->none, end, SECCOMP_RET_ERRNO | ENOSYS);
 	return f->none + 1;
 }
 
 /* By prctl(2): systemd's filters know seccomp(2) only since version 254. */
 static const char *
-filter_calls(void)
+enter_seccomp(void)
 {
 	struct filter f = { .edges = 0 };
 	struct sock_fprog program = { .len = (uint16_t)make_filter(&f),
@@ -376,7 +387,7 @@ filter_calls(void)
 #elif defined(__linux__)
 
 static const char *
-filter_calls(void)
+enter_seccomp(void)
 {
 	return "it was built without seccomp, but Landlock is on";
 }
@@ -385,7 +396,7 @@ filter_calls(void)
 
 #ifdef __linux__
 
-/* Each of the two is of use without the other. */
+/* If one of the two is missing, the other is entered all the same. */
 const char *
 sandbox_enter(int spool, const char *spool_path, const char *secret_file)
 {
@@ -393,13 +404,15 @@ sandbox_enter(int spool, const char *spool_path, const char *secret_file)
 	const char *without_landlock, *without_seccomp;
 
 	(void)spool_path;
-	/* Keys are in memory: no core dump, and no other process looks. */
+	/*
+	 * Keys are in memory: no core dump, and no access by other processes.
+	 */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
 	    setrlimit(RLIMIT_CORE, &none) == -1)
 		return "privileges can't be dropped";
-	without_landlock = confine(spool, secret_file);
-	without_seccomp = filter_calls();
+	without_landlock = enter_landlock(spool, secret_file);
+	without_seccomp = enter_seccomp();
 	return without_landlock != NULL ? without_landlock : without_seccomp;
 }
 

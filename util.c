@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * Small things that more than one room needs.
- */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include "util.h"
 
 int
-number_read(uint64_t *out, const char *s, size_t len)
+number_parse(uint64_t *out, const char *s, size_t len)
 {
 	uint64_t n = 0;
 	unsigned int digit;
@@ -47,21 +44,8 @@ write_all(int fd, const void *buf, size_t n)
 	return 0;
 }
 
-void
-hex_digest(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE])
-{
-	static const char digits[] = "0123456789abcdef";
-	size_t i;
-
-	for (i = 0; i < DIGEST_SIZE; i++) {
-		hex[2 * i] = digits[digest[i] >> 4];
-		hex[2 * i + 1] = digits[digest[i] & 15];
-	}
-	hex[DIGEST_HEX] = '\0';
-}
-
 char *
-digits_put(char *p, unsigned int n, unsigned int width)
+decimal_format(char *p, unsigned int n, unsigned int width)
 {
 	unsigned int i;
 
@@ -76,13 +60,13 @@ is_leap(unsigned int year)
 	return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 }
 
-/* Not gmtime(), which reads the time zone's file: seven calls in CGI. */
+/* gmtime() would read the time zone's file: seven system calls in CGI. */
 void
-date_utc(struct date *date, time_t t)
+date_from_time(struct date *date, time_t t)
 {
 	static const unsigned int lengths[] = { 31, 28, 31, 30, 31, 30, 31, 31,
 	    30, 31, 30, 31 };
-	uint64_t days = t > 0 ? (uint64_t)t / SECONDS_A_DAY : 0;
+	uint64_t days = t > 0 ? (uint64_t)t / SECONDS_PER_DAY : 0;
 	unsigned int year = 1970, month = 0, n;
 
 	while (days >= (n = is_leap(year) ? 366 : 365)) {
@@ -99,7 +83,7 @@ date_utc(struct date *date, time_t t)
 }
 
 void
-wipe(void *p, size_t n)
+memory_wipe(void *p, size_t n)
 {
 	volatile unsigned char *v = p;
 
@@ -108,7 +92,7 @@ wipe(void *p, size_t n)
 }
 
 int64_t
-microseconds(void)
+clock_us(void)
 {
 	struct timespec now;
 
@@ -117,7 +101,7 @@ microseconds(void)
 }
 
 uint8_t *
-read_whole(int fd, size_t max, size_t *len)
+read_all(int fd, size_t max, size_t *len)
 {
 	uint8_t *buf = NULL, *bigger;
 	size_t size = 0, n = 0;
@@ -147,13 +131,13 @@ fail:
 }
 
 bool
-dir_writable(int dir)
+dir_is_writable(int dir)
 {
 	return faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) == 0;
 }
 
 int
-dir_each(int at, const char *name, each_name *each, void *arg)
+dir_each(int at, const char *name, dir_each_name *each, void *arg)
 {
 	int error, fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 	    O_CLOEXEC);
@@ -166,7 +150,8 @@ dir_each(int at, const char *name, each_name *each, void *arg)
 		return -1;
 	}
 	while (errno = 0, (e = readdir(d)) != NULL)
-		if (e->d_name[0] != '.' && each(arg, fd, e) == -1)
+		if (strcmp(e->d_name, ".") != 0 &&
+		    strcmp(e->d_name, "..") != 0 && each(arg, fd, e) == -1)
 			break;
 	error = errno;
 	closedir(d);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Who sent it: keys, and whether one of them signed a body.
- *
- * Keys live in struct keys only, as HMAC states; every buffer that held one in
- * plain is wiped.  No branch and no index here depends on a key or on the
- * signature that was expected: all keys are tried, and compared in constant
- * time.  Only where a key begins and ends, and whether it can be meant as one,
- * is branched on, when keys are read.
+ * Keys live in struct keys only, as HMAC states; every buffer that has held one
+ * as plain text is wiped.  No branch and no index here depends on a key's
+ * bytes, or on the signature that is expected: all keys are tried, and compared
+ * in constant time.  Branches depend only on where a key begins and ends, and,
+ * when keys are read, on whether it can be meant as one.
  */
 #include <sys/stat.h>
 
@@ -20,20 +18,21 @@
 #include <nettle/sha2.h>
 #include <nettle/version.h>
 
-#include "hook.h"
+#include "util.h"
+#include "verify.h"
 
 #define SECRET_FILE_MAX	65536
 
-/* Nettle 4 took the length argument away. */
+/* Nettle 4 has no length argument. */
 #if NETTLE_VERSION_MAJOR >= 4
 #define DIGEST(name, ctx, out)	name##_digest(ctx, out)
 #else
 #define DIGEST(name, ctx, out)	name##_digest(ctx, DIGEST_SIZE, out)
 #endif
 
-/* Comparisons of bytes that give 0 or 1 without a branch. */
+/* Compares without a branch: 1 if they are equal, else 0. */
 static unsigned int
-is(unsigned int a, unsigned int b)
+is_equal(unsigned int a, unsigned int b)
 {
 	return ((a ^ b) - 1) >> 31;
 }
@@ -45,21 +44,22 @@ is_within(unsigned int c, unsigned int first, unsigned int last)
 }
 
 static unsigned int
-is_space(unsigned int c)
+is_white_space(unsigned int c)
 {
-	return is(c, ' ') | is(c, '\t');
+	return is_equal(c, ' ') | is_equal(c, '\t');
 }
 
 static unsigned int
-is_break(unsigned int c)
+is_line_break(unsigned int c)
 {
-	return is(c, '\r') | is(c, '\n');
+	return is_equal(c, '\r') | is_equal(c, '\n');
 }
 
 static unsigned int
-is_edge(unsigned int c)
+is_odd_edge(unsigned int c)
 {
-	return is_space(c) | is_break(c) | is(c, '"') | is(c, '\'');
+	return is_white_space(c) | is_line_break(c) | is_equal(c, '"') |
+	    is_equal(c, '\'');
 }
 
 static unsigned int
@@ -79,33 +79,36 @@ is_assignment(const char *key, size_t len)
 
 	for (i = 0; i < len; i++) {
 		c = (unsigned char)key[i];
-		value |= equals & (1 ^ is(c, '='));
-		equals |= name & is(c, '=') & (i > 0);
-		name &= is_within(c | 0x20, 'a', 'z') | is(c, '_') |
+		value |= equals & (1 ^ is_equal(c, '='));
+		equals |= name & is_equal(c, '=') & (i > 0);
+		name &= is_within(c | 0x20, 'a', 'z') | is_equal(c, '_') |
 		    is_within(c, '0', '9');
 	}
 	return value;
 }
 
-/* The ODD_ bits of a key.  Its length is no secret. */
+/* The ODD_ bits of a key.  Its length is not a secret. */
 static unsigned int
-oddities(const char *key, size_t len)
+find_oddities(const char *key, size_t len)
 {
-	unsigned int c, escaped = 0, odd = 0, hash;
+	unsigned int c, escaped = 0, odd = 0, hash, blank = len > 0;
 	size_t i;
 
 	for (i = 0; i < len; i++) {
 		c = (unsigned char)key[i];
 		if (i == 0 || i == len - 1)
-			odd |= ODD_EDGE * is_edge(c);
+			odd |= ODD_EDGE * is_odd_edge(c);
 		else
-			odd |= ODD_BREAK * is_break(c);
-		odd |= ODD_SPACE * is_space(c);
+			odd |= ODD_BREAK * is_line_break(c);
+		odd |= ODD_SPACE * is_white_space(c);
+		blank &= is_white_space(c);
 		odd |= ODD_BYTE * (1 ^ is_within(c, ' ', '~'));
-		odd |= ODD_ESCAPE * (escaped & (is(c, 'n') | is(c, 'r')));
-		escaped = is(c, '\\');
+		odd |= ODD_ESCAPE * (escaped & (is_equal(c, 'n') |
+		    is_equal(c, 'r')));
+		escaped = is_equal(c, '\\');
 	}
 	hash = begins_with(key, len, "#");
+	odd |= ODD_BLANK * blank;
 	odd |= ODD_NAME * is_assignment(key, len);
 	odd |= ODD_HASH * hash;
 	odd |= ODD_COMMENT * (hash & (odd / ODD_SPACE));
@@ -121,7 +124,7 @@ keys_add(struct keys *keys, const char *key, size_t len)
 		return "has too many keys: 8 is the limit";
 	if (keys->n == 0 || len < keys->shortest)
 		keys->shortest = len;
-	keys->odd[keys->n] = oddities(key, len);
+	keys->odd[keys->n] = find_oddities(key, len);
 	hmac_sha256_set_key(&keys->hmac[keys->n++], len, (const uint8_t *)key);
 	return NULL;
 }
@@ -139,14 +142,16 @@ keys_error(const struct keys *keys)
 		return "has a line break in a key";
 	if (odd & ODD_VARIABLE)
 		return "has the name of a variable before a key";
-	/* Whoever guesses the comment could sign with it. */
+	if (odd & ODD_BLANK)
+		return "has a key that is only white space";
+	/* Somebody who guesses the comment could sign with it. */
 	if (odd & ODD_COMMENT)
 		return "has a comment, which would be a key";
 	return NULL;
 }
 
 static const char *
-keys_read_lines(struct keys *keys, const char *s, size_t n)
+parse_key_lines(struct keys *keys, const char *s, size_t n)
 {
 	const char *end, *why;
 	size_t len, line;
@@ -165,8 +170,9 @@ keys_read_lines(struct keys *keys, const char *s, size_t n)
 	return keys->n == 0 ? "has no key" : keys_error(keys);
 }
 
+/* Reads up to SIZE bytes; no copy of a key may stay on the heap. */
 static ssize_t
-read_all(int fd, char *buf, size_t size)
+read_into(int fd, char *buf, size_t size)
 {
 	size_t n = 0;
 	ssize_t r;
@@ -193,7 +199,7 @@ keys_read_file(struct keys *keys, const char *path)
 	ssize_t n;
 	int fd;
 
-	/* O_NONBLOCK: a FIFO put in its place must not hold us. */
+	/* O_NONBLOCK: opening a FIFO must not wait. */
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd == -1)
 		return strerror(errno);
@@ -203,19 +209,19 @@ keys_read_file(struct keys *keys, const char *path)
 		why = "is a directory, not a file";
 	else if (!S_ISREG(st.st_mode))
 		why = "is not a regular file";
-	else if ((n = read_all(fd, buf, sizeof(buf))) == -1)
+	else if ((n = read_into(fd, buf, sizeof(buf))) == -1)
 		why = strerror(errno);
 	else if (n > SECRET_FILE_MAX)
 		why = "is larger than 64K";
 	else
-		why = keys_read_lines(keys, buf, (size_t)n);
-	wipe(buf, sizeof(buf));
+		why = parse_key_lines(keys, buf, (size_t)n);
+	memory_wipe(buf, sizeof(buf));
 	close(fd);
 	return why;
 }
 
 int
-signature_decode(uint8_t signature[DIGEST_SIZE], const char *text)
+signature_parse(uint8_t signature[DIGEST_SIZE], const char *text)
 {
 	struct base16_decode_ctx ctx;
 	size_t len = DIGEST_SIZE;
@@ -242,10 +248,10 @@ keys_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
 		DIGEST(hmac_sha256, &keys->hmac[i - 1], expected);
 		same = (unsigned int)memeql_sec(expected, signature,
 		    DIGEST_SIZE);
-		/* which = same ? i : which, without a branch */
+		/* Without a branch: which = same ? i : which */
 		which ^= (which ^ i) & (unsigned int)-(int)same;
 	}
-	wipe(expected, sizeof(expected));
+	memory_wipe(expected, sizeof(expected));
 	return which;
 }
 
@@ -265,4 +271,11 @@ body_digest(uint8_t digest[DIGEST_SIZE], const uint8_t *body, size_t len)
 	sha256_init(&ctx);
 	sha256_update(&ctx, len, body);
 	DIGEST(sha256, &ctx, digest);
+}
+
+void
+hex_format(char hex[DIGEST_HEX + 1], const uint8_t digest[DIGEST_SIZE])
+{
+	base16_encode_update(hex, DIGEST_SIZE, digest);
+	hex[DIGEST_HEX] = '\0';
 }

@@ -5,7 +5,7 @@
  *
  *	bare [-y] [-g GROUP] [-n MOST] [-t SECONDS] [-s BODY_SIZE] SPOOL
  *
- * The calls and their order are those of spool.c, which see.  -y: the spool is
+ * The calls and their order are those of spool/commit.c.  -y: the spool is
  * a file system of its own, so one syncfs flushes all data of several files.
  */
 #include <sys/stat.h>

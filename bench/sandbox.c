@@ -7,7 +7,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "hook.h"
+#include "sandbox.h"
+#include "util.h"
 
 int
 main(int argc, char **argv)
@@ -20,10 +21,10 @@ main(int argc, char **argv)
 		errx(2, "usage: sandbox SPOOL");
 	if ((fd = open(argv[1], O_RDONLY | O_DIRECTORY)) == -1)
 		err(1, "%s", argv[1]);
-	microseconds();		/* not its first call */
-	began = microseconds();
+	clock_us();		/* not its first call */
+	began = clock_us();
 	why = sandbox_enter(fd, argv[1], NULL);
-	began -= microseconds();
+	began -= clock_us();
 	if (why != NULL)
 		errx(1, "%s", why);
 	printf("us=%" PRId64 "\n", -began);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Under valgrind: the HMAC states are secret, which is to say undefined.
- * memcheck then reports each branch and each index that depends on them, on the
- * digest that was expected or on how it compares; only the answer itself, which
- * the sender may know, is declared to be defined.
+ * Signatures are verified in constant time.  To be run under valgrind, whose
+ * memcheck reports each branch and each memory access that depends on undefined
+ * bytes: so keys and HMAC states, which are secret, are declared undefined, and
+ * only the result, which the sender may know, is declared defined.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include <valgrind/memcheck.h>
 
-#include "hook.h"
+#include "verify.h"
 
 #define BODY	"{\"id\":\"1\",\"type\":\"message.created\",\"payload\":{}}"
 
@@ -21,7 +21,7 @@ answer(struct keys *keys, const uint8_t signature[DIGEST_SIZE])
 
 	which = keys_verify(keys, signature, (const uint8_t *)BODY,
 	    sizeof(BODY) - 1);
-	/* Or else nothing here was watched. */
+	/* Otherwise memcheck has watched nothing. */
 	VALGRIND_GET_VBITS(&which, &undefined, sizeof(which));
 	if (undefined == 0)
 		printf("it was not secret\n");
@@ -29,7 +29,7 @@ answer(struct keys *keys, const uint8_t signature[DIGEST_SIZE])
 	return which;
 }
 
-/* The signature of BODY under KEY, which anybody may know. */
+/* Signs BODY with KEY.  The signature is not secret. */
 static void
 sign(uint8_t signature[DIGEST_SIZE], const char *key, size_t len)
 {
@@ -41,7 +41,7 @@ sign(uint8_t signature[DIGEST_SIZE], const char *key, size_t len)
 	VALGRIND_MAKE_MEM_DEFINED(signature, DIGEST_SIZE);
 }
 
-/* What a key became; how long it is is no secret. */
+/* Declares the HMAC states secret; the length of a key is not. */
 static void
 hide(struct keys *keys)
 {
@@ -71,7 +71,7 @@ try_key(size_t len)
 	VALGRIND_MAKE_MEM_UNDEFINED(key, len);
 	keys_add(&keys, key, len);
 	keys_add(&keys, other, sizeof(other) - 1);
-	/* Whether a key can be meant as one is told. */
+	/* Whether a text can be meant as a key is not secret. */
 	VALGRIND_GET_VBITS(&keys.odd[0], &undefined, sizeof(keys.odd[0]));
 	if (RUNNING_ON_VALGRIND && undefined == 0)
 		printf("what was read was not secret\n");
@@ -88,7 +88,7 @@ try_key(size_t len)
 int
 main(void)
 {
-	/* Below and above the block of SHA-256, above which a key is hashed. */
+	/* Keys longer than a block of SHA-256, 64 bytes, are hashed. */
 	try_key(15);
 	try_key(64);
 	try_key(200);

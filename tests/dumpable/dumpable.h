@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * To be included before everything: the process stays dumpable, so that its own
- * user may trace it and read what /proc tells about it.  The program forbids
- * that to all but root.
+ * For build/dumpable/protocol-hook, which its own user may trace, and whose
+ * files in /proc that user may read.  The program itself allows that to root
+ * only.  The compiler includes this before sandbox.c.
  */
 #ifdef __linux__
 #include <sys/prctl.h>
 
-/* Changes nothing and, unlike that, can't be refused. */
+/* Another request in its place, which changes nothing and succeeds. */
 #undef PR_SET_DUMPABLE
 #define PR_SET_DUMPABLE	PR_GET_DUMPABLE
 #endif

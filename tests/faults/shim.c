@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A library to preload: makes the calls below the program fail as its
- * environment says.
+ * A library to preload (LD_PRELOAD).  Makes library calls of the program fail, as
+ * the environment says:
  *
- *	SHIM_ALLOC=N, N+	the N-th allocation since main fails, or all from it
+ *	SHIM_ALLOC=N, N+	the N-th allocation since main() fails, or all
+ *				from the N-th on
  *	SHIM_SHORT=1		read and write move at most 7 bytes of a file
- *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync, syncfs or sync_file_range only
- *				pretends; or several, /CALL/CALL/
+ *	SHIM_NOFLUSH=/CALL/	fdatasync, fsync, syncfs or sync_file_range does
+ *				nothing; or several, /CALL/CALL/
  *	SHIM_FDATASYNC=N	the N-th fdatasync of all threads fails
- *	SHIM_NOTHREAD=1		there are no threads to be had
- *	SHIM_COUNT=FILE		writes how many allocations there were
+ *	SHIM_NOTHREAD=1		no thread can be started
+ *	SHIM_COUNT=FILE		writes the number of allocations there
  *	SHIM_SLOW=1		a flush takes 0.1 seconds
- *	SHIM_FS=ro		file systems say that they are read-only, or with
- *		uncounted	that they count no inodes
- *	SHIM_CLOCK=FILE		has the time, seconds since 1970 as an int64_t
- *	SHIM_INODE=same		directories give all names one inode number, or
- *		other		each name another, as FUSE may
+ *	SHIM_FS=ro		file systems appear as read-only, or with
+ *		uncounted	as without a number of inodes
+ *	SHIM_CLOCK=FILE		has the time: an int64_t, seconds since 1970
+ *	SHIM_INODE=same		all directory entries have one inode number, or
+ *		other		each has another one, as with FUSE
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -51,7 +52,7 @@ next(const char *name)
 	return dlsym(RTLD_NEXT, name);
 }
 
-/* Shared with the test, which sets it; the sandbox lets us keep it. */
+/* The test sets it while the program runs.  The sandbox allows old mappings. */
 static const int64_t *
 map_clock(const char *path)
 {
@@ -73,7 +74,7 @@ armed_main(int argc, char **argv, char **envp)
 	return real_main(argc, argv, envp);
 }
 
-/* So that main's calls are the first. */
+/* Counts no allocation before main(). */
 int
 __libc_start_main(int (*fn)(int, char **, char **), int argc, char **argv,
     void (*init)(void), void (*fini)(void), void (*rtld_fini)(void),
@@ -94,7 +95,7 @@ start(void)
 	const char *flush = getenv("SHIM_NOFLUSH");
 
 	cut_short = getenv("SHIM_SHORT") != NULL;
-	/* The sandbox will not let us open it at the end. */
+	/* The sandbox will forbid to open it at the end. */
 	if (getenv("SHIM_COUNT") != NULL)
 		count_fd = open(getenv("SHIM_COUNT"),
 		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -126,7 +127,7 @@ end(void)
 static int
 fails(void)
 {
-	/* Only main's thread: tests/counted.c has one of its own. */
+	/* Only the main thread's: tests/gcov-exit.c starts another one. */
 	if (!armed || gettid() != getpid())
 		return 0;
 	count++;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config.c: variables of any bytes, one after the other with a NUL between
- * them, against readers that are written another way.
+ * config.c: compares config_read() with simple parsers of each variable,
+ * written another way.  The first byte of the input says which variables are
+ * set; the rest has their values, with a NUL after each.
  */
 #include <sys/mman.h>
 
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include "config.h"
+#include "util.h"
 
 enum { SECRET, PREVIOUS, SPOOL, EVENTS, MAX_BODY, KEEP_DAYS, MIN_FREE,
     SECRET_FILE, VARIABLES };
@@ -33,7 +35,7 @@ expect(bool right)
 		abort();
 }
 
-/* The first byte says which are set; a file of keys is there or not. */
+/* Of SECRET_FILE only the length counts: if it is odd, the file exists. */
 static void
 set_variables(const uint8_t *data, size_t size)
 {
@@ -112,14 +114,14 @@ check_numbers(const struct config *cfg)
 	return right;
 }
 
-/* The event that is number I in the table, or RESOURCE.something. */
+/* An event of type I; or, unless KNOWN, of another type of that resource. */
 static struct event
 make_event(unsigned int i, bool known)
 {
 	struct event ev = { .resource = (int)i / EVENT_ACTIONS,
 	    .known = known ? (int)i : -1 };
 
-	event_name(ev.type, i);
+	event_type_format(ev.type, i);
 	return ev;
 }
 
@@ -148,16 +150,16 @@ check_events(const struct config *cfg)
 	}
 	for (i = 0; any && i < EVENT_TYPES; i++) {
 		ev = make_event(i, true);
-		expect(event_wanted(&cfg->wanted, &ev) == want[i]);
+		expect(event_is_wanted(&cfg->wanted, &ev) == want[i]);
 		ev = make_event(i, false);
-		expect(!event_wanted(&cfg->wanted, &ev) || want[i]);
+		expect(!event_is_wanted(&cfg->wanted, &ev) || want[i]);
 	}
 	return any;
 }
 
-/* Whether it can't be meant as a key. */
+/* Whether KEY is refused, as it can't be meant as a key. */
 static bool
-is_wrong(const char *key)
+is_refused(const char *key)
 {
 	static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	    "abcdefghijklmnopqrstuvwxyz0123456789_";
@@ -173,7 +175,10 @@ is_wrong(const char *key)
 	    key[name + strspn(key + name, "=")] != '\0';
 }
 
-/* Keys are taken as they are, and nothing of them stays. */
+/*
+ * Keys are wiped from the environment.  Returns whether there is a valid key,
+ * given the lengths of the two variables, and whether one of them is WRONG.
+ */
 static bool
 check_keys(const struct config *cfg, size_t secret, size_t previous,
     bool wrong)
@@ -215,9 +220,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	secret = value[SECRET] != NULL ? strlen(value[SECRET]) : 0;
 	previous = value[PREVIOUS] != NULL ? strlen(value[PREVIOUS]) : 0;
 	if (secret > 0)
-		wrong = is_wrong(value[SECRET]);
+		wrong = is_refused(value[SECRET]);
 	if (secret > 0 && previous > 0)
-		wrong = wrong || is_wrong(value[PREVIOUS]);
+		wrong = wrong || is_refused(value[PREVIOUS]);
 	environ = env;
 	config_read(&cfg);
 	environ = before;

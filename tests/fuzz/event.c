@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * json.c and events.c: any bytes.  What they take, json-c takes to its last
- * byte, and reads the same id and type from.
+ * json.c and events.c: json-c accepts every text that they accept, to its last
+ * byte, and finds the same id and type in it.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
-#include "hook.h"
+#include "events.h"
+#include "json.h"
 
 #define DEPTH	(JSON_DEPTH_MAX + 1)
 
@@ -23,7 +24,7 @@ expect(bool right)
 
 /* Each member lies within the text, and its name is a string. */
 static void
-member(void *arg, struct json_text name, struct json_text val)
+check_member(void *arg, struct json_text name, struct json_text val)
 {
 	const struct json_text *text = arg;
 	const uint8_t *end = text->s + text->n;
@@ -33,14 +34,14 @@ member(void *arg, struct json_text name, struct json_text val)
 	    val.s + val.n <= end);
 }
 
-/* NULL if json-c does not take all of it. */
+/* Returns NULL if json-c does not accept all of it. */
 static struct json_object *
-parse(const uint8_t *data, size_t size)
+parse_with_json_c(const uint8_t *data, size_t size)
 {
 	struct json_tokener *tok = json_tokener_new_ex(DEPTH);
 	struct json_object *obj;
 
-	/* Strict, json-c 0.18 takes no UTF-8: its issues 875 and 892. */
+	/* In strict mode json-c 0.18 refuses UTF-8: its issues 875, 892. */
 	json_tokener_set_flags(tok, JSON_TOKENER_VALIDATE_UTF8 |
 	    (json_c_version_num() >> 8 == 18 ? 0 : JSON_TOKENER_STRICT));
 	obj = json_tokener_parse_ex(tok, (const char *)data, (int)size);
@@ -53,8 +54,9 @@ parse(const uint8_t *data, size_t size)
 	return obj;
 }
 
+/* The member NAME begins with TEXT, which is all of it if it is short. */
 static void
-same(struct json_object *obj, const char *name, const char *text)
+expect_same(struct json_object *obj, const char *name, const char *text)
 {
 	struct json_object *val;
 	size_t n = strlen(text), all;
@@ -75,17 +77,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct event ev;
 	bool nomem = false, json, event;
 
-	json = json_recognise(text, member, &text);
-	event = event_read(&ev, text, &nomem) == NULL;
+	json = json_parse_object(text, check_member, &text);
+	event = event_parse(&ev, text, &nomem) == NULL;
 	expect(!nomem && (json || !event));
 	if (!json)
 		return 0;
-	obj = parse(data, size);
+	obj = parse_with_json_c(data, size);
 	expect(json_object_is_type(obj, json_type_object));
-	/* To json-c, a name ends where a NUL is. */
+	/* json-c cuts names at a NUL. */
 	if (event && memmem(data, size, "\\u0000", 6) == NULL) {
-		same(obj, "id", ev.id);
-		same(obj, "type", ev.type);
+		expect_same(obj, "id", ev.id);
+		expect_same(obj, "type", ev.type);
 		expect(ev.known == -1 || ev.known / EVENT_ACTIONS ==
 		    ev.resource);
 	}

@@ -1,25 +1,33 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The FastCGI door: any bytes on one or two connections, into the worker's own
- * loop and a spool in memory.  A body counts as signed if its signature is all
- * zeros, so that what lies behind the proof is reached.  Each connection comes
- * to its end; what is answered as stored, and nothing else, is in new/; and all
- * that is there was signed, and is an event.
+ * fastcgi.c: sends the input on one or two connections to the event loop,
+ * which has a spool in memory.  A signature of zeros counts as right, so that
+ * the code after the verification is reached.  Checks that each connection
+ * ends; that new/ has each delivery that was answered as stored, and no other;
+ * and that all of these were signed and are events.
  *
- * The first byte: 1 two connections, 2 the client does not read its answers,
- * 4 long bodies are allowed, 8 a log beside the answers; the rest how many
- * times the loop turns while the bytes arrive.
+ * The first byte is not sent.  Its bits: 1 two connections, 2 the client does
+ * not read the answers, 4 long bodies are allowed; the upper half: how many
+ * turns the loop makes while the bytes arrive.
  */
-#define keys_verify	fuzz_verify
-#include "gateway.c"
-#undef keys_verify
-
-#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "gateway.h"
+#include "log.h"
+#include "spool/name.h"
 
 #define PROVEN_MAX	1024
 #define TURNS_MAX	1000
@@ -28,11 +36,15 @@
 #define LONG_BODY	70000
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-unsigned int keys_verify(struct keys *, const uint8_t[DIGEST_SIZE],
+/* With ld(1)'s --wrap, other files call the first one as keys_verify(). */
+unsigned int __wrap_keys_verify(struct keys *, const uint8_t[DIGEST_SIZE],
+    const uint8_t *, size_t);
+unsigned int __real_keys_verify(struct keys *, const uint8_t[DIGEST_SIZE],
     const uint8_t *, size_t);
 
+static char directory[96], spool[sizeof(directory) + sizeof("/spool")];
 static struct config cfg;
-static struct receiver receiver;
+static struct server *server;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 static uint8_t proven[PROVEN_MAX][DIGEST_SIZE];
 static size_t nproven;
@@ -45,11 +57,11 @@ expect(bool right)
 }
 
 unsigned int
-fuzz_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
+__wrap_keys_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
     const uint8_t *body, size_t len)
 {
 	static const uint8_t zeros[DIGEST_SIZE];
-	unsigned int which = keys_verify(keys, signature, body, len);
+	unsigned int which = __real_keys_verify(keys, signature, body, len);
 
 	if (memcmp(signature, zeros, DIGEST_SIZE) == 0)
 		which = 1;
@@ -60,62 +72,58 @@ fuzz_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
 	return which;
 }
 
-/* Whoever runs this removes what is left in $TMPDIR: an abort leaves it. */
-static char *
-make_spool(void)
+/*
+ * Makes a directory for the socket, with the spool in it: a directory that has
+ * anything else in it is refused as a spool.  An abort leaves it; the caller
+ * removes what is left in $TMPDIR.
+ */
+static void
+make_directory(void)
 {
-	static char path[96];
-	const char *dir = getenv("TMPDIR");
+	const char *tmp = getenv("TMPDIR");
 
-	snprintf(path, sizeof(path), "%s/hook-fuzz-XXXXXX",
-	    dir != NULL ? dir : "/tmp");
-	return mkdtemp(path);
+	snprintf(directory, sizeof(directory), "%s/hook-fuzz-XXXXXX",
+	    tmp != NULL ? tmp : "/tmp");
+	expect(mkdtemp(directory) != NULL);
+	snprintf(spool, sizeof(spool), "%s/spool", directory);
+	expect(mkdir(spool, 0750) == 0);
+	cfg.spool = spool;
 }
 
 static void
-remove_spool(void)
+remove_directory(void)
 {
 	char command[128];
 
-	snprintf(command, sizeof(command), "rm -rf %s", cfg.spool);
+	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	(void)!system(command);
 }
 
 static void
-open_door(void)
+start_server(void)
 {
+	const char *why;
 	int listener = socket(AF_UNIX, SOCK_STREAM, 0), size = 1 << 20;
 
-	expect((cfg.spool = make_spool()) != NULL);
-	atexit(remove_spool);
+	make_directory();
+	atexit(remove_directory);
 	cfg.keep_days = 7;
 	keys_add(&cfg.keys, "key", 3);
-	expect(wanted_read(&cfg.wanted, "message.*, group.created, "
+	expect(wanted_parse(&cfg.wanted, "message.*, group.created, "
 	    "contact.*, conversation.updated, attachment.deleted") == NULL);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket",
-	    cfg.spool);
+	    directory);
 	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	expect(bind(listener, (struct sockaddr *)&address,
 	    sizeof(address)) == 0 && listen(listener, 16) == 0);
-	/* A wake that is always readable: poll never waits. */
-	expect(connections_open(listener, eventfd(1, 0), LONG_BODY) == 0);
-	signal(SIGPIPE, SIG_IGN);
-	expect(FCGX_Init() == 0);
+	cfg.max_body = LONG_BODY;
 	log_open(LOG_SERVER);
-	open_receiver(&receiver, &cfg);
-	init_requests();
-	receiver.confined = true;
-}
-
-static void
-turn(void)
-{
-	connections_wait(-1);
-	serve_group(&receiver);
+	server = server_new(&cfg, listener, false, &why);
+	expect(server != NULL);
 }
 
 static int
-dial(void)
+connect_server(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	int size = 1 << 20;
@@ -127,7 +135,7 @@ dial(void)
 	return fd;
 }
 
-/* Whether the end was seen; what came before goes into TEXT. */
+/* Appends what has arrived to TEXT; returns whether the connection ended. */
 static bool
 receive(int fd, uint8_t *text, size_t *n)
 {
@@ -138,7 +146,7 @@ receive(int fd, uint8_t *text, size_t *n)
 	return r == 0 || (r == -1 && errno == ECONNRESET);
 }
 
-/* How many of the answers, which are whole records, say it is stored. */
+/* Counts answers of "stored"; all records must be whole. */
 static size_t
 count_stored(const uint8_t *p, size_t n)
 {
@@ -159,6 +167,7 @@ count_stored(const uint8_t *p, size_t n)
 	return count;
 }
 
+/* BODY was signed, and is an event that is wanted; or, unless EVENT, is not. */
 static void
 check_body(const uint8_t *body, size_t n, bool event)
 {
@@ -173,31 +182,34 @@ check_body(const uint8_t *body, size_t n, bool event)
 		if (memcmp(proven[i], digest, DIGEST_SIZE) == 0)
 			break;
 	expect(i < nproven);
-	expect((event_read(&ev, text, &nomem) == NULL) == event);
-	expect(!event || event_wanted(&cfg.wanted, &ev));
+	expect((event_parse(&ev, text, &nomem) == NULL) == event);
+	expect(!event || event_is_wanted(&cfg.wanted, &ev));
 }
 
-/* Empties DIRECTORY, whose files are looked at; how many there were. */
+/* Checks and removes the files in directory SUB; returns how many. */
 static size_t
-empty(int directory, bool event)
+empty_directory(const char *sub, bool event)
 {
 	static uint8_t body[LONG_BODY + 1];
-	int fd, dir = openat(directory, ".", O_RDONLY | O_DIRECTORY);
-	DIR *d = fdopendir(dir);
+	char path[256];
 	struct dirent *e;
 	size_t n = 0;
 	ssize_t size;
+	DIR *d;
+	int fd;
 
-	expect(d != NULL);
+	snprintf(path, sizeof(path), "%s/%s", cfg.spool, sub);
+	if ((d = opendir(path)) == NULL)
+		return 0;
 	while ((e = readdir(d)) != NULL) {
 		if (e->d_name[0] == '.')
 			continue;
-		expect((fd = openat(dir, e->d_name, O_RDONLY)) != -1);
+		expect((fd = openat(dirfd(d), e->d_name, O_RDONLY)) != -1);
 		size = read(fd, body, sizeof(body));
 		close(fd);
 		expect(size >= 0 && size <= LONG_BODY);
 		check_body(body, (size_t)size, event);
-		unlinkat(dir, e->d_name, 0);
+		unlinkat(dirfd(d), e->d_name, 0);
 		n++;
 	}
 	closedir(d);
@@ -205,18 +217,15 @@ empty(int directory, bool event)
 }
 
 static void
-empty_day(void)
+empty_archive(void)
 {
-	int fd = openat(receiver.spool.archive, receiver.spool.today,
-	    O_RDONLY | O_DIRECTORY);
+	char sub[sizeof("archive/") + DAY_SIZE] = "archive/";
 
-	if (fd == -1)
-		return;
-	empty(fd, true);
-	close(fd);
+	day_format(sub + strlen(sub), time(NULL));
+	empty_directory(sub, true);
 }
 
-/* The bytes in PARTS, on each connection in turn. */
+/* Sends the N bytes in PARTS, each to both connections, with a turn between. */
 static void
 feed(const int fds[2], const uint8_t *p, size_t n, unsigned int parts)
 {
@@ -228,16 +237,17 @@ feed(const int fds[2], const uint8_t *p, size_t n, unsigned int parts)
 		if (fds[1] != -1)
 			send(fds[1], p, part, 0);
 		if (part < n)
-			turn();
+			server_turn(server, 0);
 	}
 }
 
+/* Sends the input, and reads and checks all answers. */
 static void
 converse(const uint8_t *data, size_t size)
 {
 	static uint8_t text[2][TEXT_MAX];
 	size_t n[2] = { 0 }, turns, stored = 0, found;
-	int fds[2] = { dial(), data[0] & 1 ? dial() : -1 };
+	int fds[2] = { connect_server(), data[0] & 1 ? connect_server() : -1 };
 	bool blind = (data[0] & 2) != 0, ended = false;
 
 	cfg.max_body = data[0] & 4 ? LONG_BODY : SHORT_BODY;
@@ -245,14 +255,15 @@ converse(const uint8_t *data, size_t size)
 	shutdown(fds[0], blind ? SHUT_RDWR : SHUT_WR);
 	shutdown(fds[1], blind ? SHUT_RDWR : SHUT_WR);
 	for (turns = 0; turns < TURNS_MAX && !ended; turns++) {
-		turn();
-		ended = !connections_busy() && receive(fds[0], text[0], &n[0]);
+		server_turn(server, 0);
+		ended = !server_is_busy(server) &&
+		    receive(fds[0], text[0], &n[0]);
 		ended = ended && (fds[1] == -1 ||
 		    receive(fds[1], text[1], &n[1]));
 	}
 	expect(ended);
 	stored = count_stored(text[0], n[0]) + count_stored(text[1], n[1]);
-	found = nproven > 0 ? empty(receiver.spool.new, true) : 0;
+	found = nproven > 0 ? empty_directory("new", true) : 0;
 	expect(blind || stored == found);
 	close(fds[0]);
 	close(fds[1]);
@@ -262,14 +273,14 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (cfg.spool == NULL)
-		open_door();
+		start_server();
 	if (size == 0)
 		return 0;
 	nproven = 0;
 	converse(data, size);
 	if (nproven > 0) {
-		empty(receiver.spool.rejected, false);
-		empty_day();
+		empty_directory("rejected", false);
+		empty_archive();
 	}
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * verify.c: a signature and a file of keys of any bytes, against readers that
- * are written another way.
+ * verify.c: compares the parsers of signatures and of secret files with simple
+ * ones, written another way.  The input is used as either.
  */
 #include <sys/mman.h>
 
@@ -11,7 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hook.h"
+#include <stdbool.h>
+
+#include "util.h"
+#include "verify.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -23,7 +26,7 @@ expect(bool right)
 }
 
 static void
-read_signature(const char *text)
+check_signature(const char *text)
 {
 	uint8_t signature[DIGEST_SIZE];
 	char digits[3] = "";
@@ -32,16 +35,16 @@ read_signature(const char *text)
 
 	for (i = 0; right && i < DIGEST_HEX; i++)
 		right = isxdigit((unsigned char)text[i]) != 0;
-	expect((signature_decode(signature, text) == 0) == right);
+	expect((signature_parse(signature, text) == 0) == right);
 	for (i = 0; right && i < DIGEST_SIZE; i++) {
 		memcpy(digits, text + 2 * i, 2);
 		expect(signature[i] == strtoul(digits, NULL, 16));
 	}
 }
 
-/* Whether a file with it is refused, as it can't be meant as a key. */
+/* Whether KEY is accepted; otherwise it can't be meant as a key. */
 static bool
-is_meant(const char *key)
+is_accepted(const char *key)
 {
 	static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	    "abcdefghijklmnopqrstuvwxyz0123456789_";
@@ -66,9 +69,9 @@ sign(uint8_t digest[DIGEST_SIZE], const char *key, size_t len)
 	keys_sign(&one, digest, (const uint8_t *)"body", 4);
 }
 
-/* The lines of TEXT that are keys: at most KEYS_MAX + 1 of them. */
+/* Splits TEXT into the lines that are keys: at most KEYS_MAX + 1 of them. */
 static unsigned int
-split(char *text, char *key[KEYS_MAX + 1])
+split_lines(char *text, char *key[KEYS_MAX + 1])
 {
 	unsigned int n = 0;
 	char *line;
@@ -83,7 +86,7 @@ split(char *text, char *key[KEYS_MAX + 1])
 }
 
 static void
-read_file(char *text, size_t size)
+check_file(char *text, size_t size)
 {
 	uint8_t digest[DIGEST_SIZE];
 	char path[32], *key[KEYS_MAX + 1];
@@ -101,9 +104,9 @@ read_file(char *text, size_t size)
 		expect(!taken);
 		return;
 	}
-	n = split(text, key);
+	n = split_lines(text, key);
 	for (i = 0; i < n; i++)
-		meant = meant && is_meant(key[i]);
+		meant = meant && is_accepted(key[i]);
 	expect(taken == (n > 0 && n <= KEYS_MAX && size <= 65536 && meant));
 	for (i = 0; taken && i < n; i++) {
 		sign(digest, key[i], strlen(key[i]));
@@ -124,8 +127,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memcpy(text, data, size);
 	text[size] = '\0';
-	read_signature(text);
-	read_file(text, size);
+	check_signature(text);
+	check_file(text, size);
 	free(text);
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Stands where a program was, and runs it: PROGRAM, under EMULATOR with the
- * libraries in SYSROOT, or where the kernel has no Landlock.  No shell could do
- * it without touching the descriptors and the environment.
+ * Replaces a program and runs it: PROGRAM, under EMULATOR with the libraries in
+ * SYSROOT, or as on a kernel without Landlock.  Not a shell script, because a
+ * shell may change descriptors and the environment.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -18,9 +18,9 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
-/* landlock_create_ruleset and the two after it are unknown. */
+/* Makes landlock_create_ruleset and the two calls after it fail with ENOSYS. */
 static int
-take_landlock(void)
+disable_landlock(void)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
@@ -55,7 +55,7 @@ main(int argc, char **argv)
 	}
 #else
 	(void)argc;
-	if (take_landlock() == 0)
+	if (disable_landlock() == 0)
 		execv(PROGRAM, argv);
 #endif
 	perror(PROGRAM);

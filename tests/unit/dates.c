@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * util.c: every day's date until 2400 is the C library's; what is read and
- * written is whole, or fails.
+ * util.c: dates until 2400 are those of the C library; files are read and
+ * written whole, or not at all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,20 +15,20 @@
 
 #include <cmocka.h>
 
-#include "hook.h"
+#include "util.h"
 
 static void
-every_day(void **state)
+dates_until_2400_are_those_of_the_c_library(void **state)
 {
-	const time_t end = (time_t)430 * 366 * SECONDS_A_DAY;
+	const time_t end = (time_t)430 * 366 * SECONDS_PER_DAY;
 	struct date date;
 	struct tm tm;
 	time_t t;
 
 	(void)state;
-	/* The step visits first and last seconds, and each day. */
-	for (t = 0; t < end; t += SECONDS_A_DAY - 1) {
-		date_utc(&date, t);
+	/* One second short of a day: each day, at every second of the clock. */
+	for (t = 0; t < end; t += SECONDS_PER_DAY - 1) {
+		date_from_time(&date, t);
 		assert_non_null(gmtime_r(&t, &tm));
 		assert_int_equal(date.year, tm.tm_year + 1900);
 		assert_int_equal(date.month, tm.tm_mon + 1);
@@ -37,48 +37,48 @@ every_day(void **state)
 }
 
 static void
-before_1970(void **state)
+times_before_1970_become_its_first_day(void **state)
 {
 	struct date date;
 
 	(void)state;
-	date_utc(&date, (time_t)-1);
+	date_from_time(&date, (time_t)-1);
 	assert_int_equal(date.year, 1970);
 	assert_int_equal(date.month, 1);
 	assert_int_equal(date.day, 1);
 }
 
 static void
-digits(void **state)
+decimals_are_padded_or_cut_to_their_width(void **state)
 {
 	char text[8] = "-------";
 
 	(void)state;
-	assert_ptr_equal(digits_put(text, 42, 6), text + 6);
+	assert_ptr_equal(decimal_format(text, 42, 6), text + 6);
 	assert_string_equal(text, "000042-");
-	digits_put(text, 1234567, 2);
+	decimal_format(text, 1234567, 2);
 	assert_string_equal(text, "670042-");
 }
 
 static void
-whole_files_up_to_a_size(void **state)
+files_up_to_a_size_are_read_whole(void **state)
 {
-	int fd = open("/bin/sh", O_RDONLY);	/* anything of some size */
+	int fd = open("/bin/sh", O_RDONLY);	/* a file that exists */
 	uint8_t *text;
 	size_t n;
 
 	(void)state;
 	assert_int_not_equal(-1, fd);
-	text = read_whole(fd, SIZE_MAX, &n);
+	text = read_all(fd, SIZE_MAX, &n);
 	assert_non_null(text);
 	assert_int_equal(lseek(fd, 0, SEEK_END), n);
 	free(text);
 	lseek(fd, 0, SEEK_SET);
 	errno = 0;
-	assert_null(read_whole(fd, n - 1, &n));
+	assert_null(read_all(fd, n - 1, &n));
 	assert_int_equal(EFBIG, errno);
 	close(fd);
-	assert_null(read_whole(fd, 1, &n));
+	assert_null(read_all(fd, 1, &n));
 	assert_int_equal(EBADF, errno);
 	assert_int_equal(-1, write_all(fd, "x", 1));
 }
@@ -87,10 +87,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_day),
-		cmocka_unit_test(before_1970),
-		cmocka_unit_test(digits),
-		cmocka_unit_test(whole_files_up_to_a_size),
+		cmocka_unit_test(dates_until_2400_are_those_of_the_c_library),
+		cmocka_unit_test(times_before_1970_become_its_first_day),
+		cmocka_unit_test(decimals_are_padded_or_cut_to_their_width),
+		cmocka_unit_test(files_up_to_a_size_are_read_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * events.c and json.c: what is an event, what is wanted, what is JSON.
+ * events.c and json.c: which bodies are events, which events are wanted, and
+ * which texts are JSON.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,38 +12,39 @@
 
 #include <cmocka.h>
 
-#include "hook.h"
+#include "events.h"
+#include "json.h"
 
 static struct event ev;
 
 static const char *
-read_bytes(const char *s, size_t n)
+parse_bytes(const char *s, size_t n)
 {
 	const struct json_text text = { (const uint8_t *)s, n };
 	bool nomem = false;
 	const char *why;
 
 	memset(&ev, 0, sizeof(ev));
-	why = event_read(&ev, text, &nomem);
+	why = event_parse(&ev, text, &nomem);
 	assert_false(nomem);
 	return why;
 }
 
 static const char *
-read_text(const char *s)
+parse_text(const char *s)
 {
-	return read_bytes(s, strlen(s));
+	return parse_bytes(s, strlen(s));
 }
 
-/* An event with VALUE as a member beside the three that are needed. */
+/* Parses an event with VALUE as a member beside the three that it needs. */
 static const char *
-read_value(const char *value)
+parse_value(const char *value)
 {
 	static char text[4096];
 
 	snprintf(text, sizeof(text), "{\"id\":\"i\",\"type\":\"t\","
 	    "\"payload\":{},\"x\":%s}", value);
-	return read_text(text);
+	return parse_text(text);
 }
 
 static void
@@ -53,17 +55,17 @@ each_of_the_15_types_is_known(void **state)
 
 	(void)state;
 	for (i = 0; i < EVENT_TYPES; i++) {
-		event_name(name, i);
+		event_type_format(name, i);
 		snprintf(text, sizeof(text), "{\"id\":\"x%u\",\"type\":\"%s\","
 		    "\"payload\":{}}", i, name);
-		assert_null(read_text(text));
+		assert_null(parse_text(text));
 		assert_string_equal(name, ev.type);
 		assert_int_equal(i, ev.known);
 		assert_int_equal(i / EVENT_ACTIONS, ev.resource);
 	}
-	event_name(name, 0);
+	event_type_format(name, 0);
 	assert_string_equal("contact.created", name);
-	event_name(name, EVENT_TYPES - 1);
+	event_type_format(name, EVENT_TYPES - 1);
 	assert_string_equal("attachment.deleted", name);
 }
 
@@ -71,21 +73,21 @@ static void
 other_types_are_events_but_unknown(void **state)
 {
 	(void)state;
-	assert_null(read_text("{\"id\":\"1\",\"type\":\"call.started\","
+	assert_null(parse_text("{\"id\":\"1\",\"type\":\"call.started\","
 	    "\"payload\":{}}"));
 	assert_int_equal(-1, ev.known);
 	assert_int_equal(-1, ev.resource);
-	assert_null(read_text("{\"id\":\"1\",\"type\":\"contact.merged\","
+	assert_null(parse_text("{\"id\":\"1\",\"type\":\"contact.merged\","
 	    "\"payload\":{}}"));
 	assert_int_equal(-1, ev.known);
 	assert_int_equal(0, ev.resource);
-	assert_null(read_text("{\"id\":\"1\",\"type\":\"contact\","
+	assert_null(parse_text("{\"id\":\"1\",\"type\":\"contact\","
 	    "\"payload\":{}}"));
 	assert_int_equal(-1, ev.resource);
 }
 
 static void
-members_must_be_there_and_of_their_type(void **state)
+an_event_needs_id_type_and_payload(void **state)
 {
 	static const char *const bad[] = {
 		"{}", "[]", "null", "\"x\"", "1", "",
@@ -110,34 +112,34 @@ members_must_be_there_and_of_their_type(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (read_text(bad[i]) == NULL)
-			fail_msg("taken: %s", bad[i]);
+		if (parse_text(bad[i]) == NULL)
+			fail_msg("accepted: %s", bad[i]);
 }
 
 static void
 names_and_values_may_have_escapes(void **state)
 {
 	(void)state;
-	assert_null(read_text("{\"\\u0069d\":\"a\\u0062\\n\\ud83d\\ude00\","
+	assert_null(parse_text("{\"\\u0069d\":\"a\\u0062\\n\\ud83d\\ude00\","
 	    "\"t\\u0079pe\":\"m\\u0065ssage.created\",\"payload\":{}}"));
 	assert_string_equal("ab\n\xf0\x9f\x98\x80", ev.id);
 	assert_string_equal("message.created", ev.type);
 	assert_int_not_equal(-1, ev.known);
-	/* json-c would cut this name at the NUL and take it for "id" */
-	assert_null(read_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
+	/* json-c cuts this name at the NUL: it must not count as "id". */
+	assert_null(parse_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
 	    "\"id\\u0000x\":\"2\"}"));
 	assert_string_equal("1", ev.id);
-	/* names as long as those that are looked for */
-	assert_null(read_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
+	/* Other names of the same lengths. */
+	assert_null(parse_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
 	    "\"if\":0,\"tape\":0,\"paylord\":0}"));
-	/* the last of a name counts, as with nearly every reader */
-	assert_null(read_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
+	/* The last member of a name counts, as with nearly every parser. */
+	assert_null(parse_text("{\"id\":\"1\",\"type\":\"a\",\"payload\":{},"
 	    "\"id\":\"2\"}"));
 	assert_string_equal("2", ev.id);
 }
 
 static void
-long_texts_are_cut_between_characters(void **state)
+long_types_and_ids_are_cut_between_characters(void **state)
 {
 	char text[1024], id[400];
 	size_t i;
@@ -148,7 +150,7 @@ long_texts_are_cut_between_characters(void **state)
 	id[399] = '\0';
 	snprintf(text, sizeof(text), "{\"id\":\"%s\",\"type\":\"%s\","
 	    "\"payload\":{}}", id, id);
-	assert_null(read_text(text));
+	assert_null(parse_text(text));
 	assert_int_equal(126, strlen(ev.id));
 	assert_memory_equal(id, ev.id, 126);
 	for (i = EVENT_TEXT_MAX - 1; i <= EVENT_TEXT_MAX + 1; i++) {
@@ -156,14 +158,14 @@ long_texts_are_cut_between_characters(void **state)
 		id[i] = '\0';
 		snprintf(text, sizeof(text), "{\"id\":\"%s\",\"type\":\"t\","
 		    "\"payload\":{}}", id);
-		assert_null(read_text(text));
+		assert_null(parse_text(text));
 		assert_int_equal(i < EVENT_TEXT_MAX ? i : EVENT_TEXT_MAX,
 		    strlen(ev.id));
 	}
 }
 
 static void
-json_that_rfc_8259_has(void **state)
+all_json_of_rfc_8259_is_accepted(void **state)
 {
 	static const char *const good[] = {
 		"0", "-0", "10", "1.5", "-1e5", "1E+5", "1e-05", "0.0e0",
@@ -177,14 +179,14 @@ json_that_rfc_8259_has(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-		if (read_value(good[i]) != NULL)
+		if (parse_value(good[i]) != NULL)
 			fail_msg("refused: %s", good[i]);
-	assert_null(read_text(" \t\r\n{\"id\":\"1\",\"type\":\"a\","
+	assert_null(parse_text(" \t\r\n{\"id\":\"1\",\"type\":\"a\","
 	    "\"payload\":{}} \n"));
 }
 
 static void
-json_that_json_c_takes_and_nobody_else(void **state)
+what_only_lenient_parsers_accept_is_refused(void **state)
 {
 	static const char *const bad[] = {
 		"", "01", "-01", "1.", ".5", "-", "+1", "1e", "1e+", "0x1",
@@ -203,24 +205,24 @@ json_that_json_c_takes_and_nobody_else(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (read_value(bad[i]) == NULL)
-			fail_msg("taken: %s", bad[i]);
-	assert_non_null(read_text("{\"id\":\"1\",\"type\":\"a\","
+		if (parse_value(bad[i]) == NULL)
+			fail_msg("accepted: %s", bad[i]);
+	assert_non_null(parse_text("{\"id\":\"1\",\"type\":\"a\","
 	    "\"payload\":{}}x"));
-	assert_non_null(read_bytes("{\"id\":\"1\",\"type\":\"a\","
+	assert_non_null(parse_bytes("{\"id\":\"1\",\"type\":\"a\","
 	    "\"payload\":{}}\0", 38));
-	/* a NUL where an escape, or a digit of one, may be */
-	assert_null(read_bytes(escaped, sizeof(escaped) - 1));
+	/* A NUL in place of a digit of an escape, then of its letter. */
+	assert_null(parse_bytes(escaped, sizeof(escaped) - 1));
 	escaped[11] = '\0';
-	assert_non_null(read_bytes(escaped, sizeof(escaped) - 1));
+	assert_non_null(parse_bytes(escaped, sizeof(escaped) - 1));
 	escaped[8] = '\0';
-	assert_non_null(read_bytes(escaped, sizeof(escaped) - 1));
-	assert_non_null(read_text("\xef\xbb\xbf{\"id\":\"1\",\"type\":\"a\","
+	assert_non_null(parse_bytes(escaped, sizeof(escaped) - 1));
+	assert_non_null(parse_text("\xef\xbb\xbf{\"id\":\"1\",\"type\":\"a\","
 	    "\"payload\":{}}"));
 }
 
 static void
-every_cut_is_refused(void **state)
+every_truncated_event_is_refused(void **state)
 {
 	static const char text[] = "{\"id\":\"\\u00e9\xc3\xa9\",\"type\":\"a\","
 	    "\"payload\":{\"a\":[1.5e3,true,null,{}]}}";
@@ -232,31 +234,31 @@ every_cut_is_refused(void **state)
 	(void)state;
 	for (n = 0; n < sizeof(text) - 1; n++) {
 		memcpy(part, text, n);
-		assert_non_null(read_bytes(part, n));
+		assert_non_null(parse_bytes(part, n));
 	}
-	/* What ends a string in C is nothing that may be escaped. */
-	assert_non_null(read_bytes(nul, sizeof(nul) - 1));
-	assert_null(read_text(text));
+	/* A NUL cannot be escaped. */
+	assert_non_null(parse_bytes(nul, sizeof(nul) - 1));
+	assert_null(parse_text(text));
 }
 
 static void
-nesting_is_bounded(void **state)
+nesting_is_limited_to_32_levels(void **state)
 {
 	char value[128];
 
 	(void)state;
-	/* the object around it is the first of JSON_DEPTH_MAX */
+	/* The object around it is the first of JSON_DEPTH_MAX levels. */
 	memset(value, '[', 31);
 	memset(value + 31, ']', 31);
 	value[62] = '\0';
-	assert_null(read_value(value));
+	assert_null(parse_value(value));
 	memset(value, '[', 32);
 	memset(value + 32, ']', 32);
 	value[64] = '\0';
-	assert_non_null(read_value(value));
+	assert_non_null(parse_value(value));
 	value[31] = '{';
 	value[32] = '}';
-	assert_non_null(read_value(value));
+	assert_non_null(parse_value(value));
 }
 
 static bool
@@ -265,15 +267,15 @@ wants(const char *list, const char *type)
 	struct wanted w;
 	char text[256];
 
-	assert_null(wanted_read(&w, list));
+	assert_null(wanted_parse(&w, list));
 	snprintf(text, sizeof(text), "{\"id\":\"1\",\"type\":\"%s\","
 	    "\"payload\":{}}", type);
-	assert_null(read_text(text));
-	return event_wanted(&w, &ev);
+	assert_null(parse_text(text));
+	return event_is_wanted(&w, &ev);
 }
 
 static void
-wanted_lists(void **state)
+a_list_selects_types_and_resources(void **state)
 {
 	(void)state;
 	assert_true(wants("*", "message.created"));
@@ -290,7 +292,7 @@ wanted_lists(void **state)
 }
 
 static void
-a_slip_in_a_wanted_list_is_an_error(void **state)
+an_unknown_word_in_a_list_is_an_error(void **state)
 {
 	static const char *const bad[] = { "", " , ", "message", "message.",
 	    "message.create", "messages.*", "*.created", "MESSAGE.CREATED",
@@ -303,13 +305,13 @@ a_slip_in_a_wanted_list_is_an_error(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (wanted_read(&w, bad[i]) == NULL)
-			fail_msg("taken: %s", bad[i]);
-	/* Around what a name has room for, as make check-asan sees. */
+		if (wanted_parse(&w, bad[i]) == NULL)
+			fail_msg("accepted: %s", bad[i]);
+	/* Around the size of a name: make check-asan sees an overflow. */
 	for (i = EVENT_TEXT_MAX - 1; i < sizeof(text); i++) {
 		memset(text, 'x', i);
 		text[i] = '\0';
-		assert_non_null(wanted_read(&w, text));
+		assert_non_null(wanted_parse(&w, text));
 	}
 }
 
@@ -319,15 +321,15 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_of_the_15_types_is_known),
 		cmocka_unit_test(other_types_are_events_but_unknown),
-		cmocka_unit_test(members_must_be_there_and_of_their_type),
+		cmocka_unit_test(an_event_needs_id_type_and_payload),
 		cmocka_unit_test(names_and_values_may_have_escapes),
-		cmocka_unit_test(long_texts_are_cut_between_characters),
-		cmocka_unit_test(json_that_rfc_8259_has),
-		cmocka_unit_test(json_that_json_c_takes_and_nobody_else),
-		cmocka_unit_test(every_cut_is_refused),
-		cmocka_unit_test(nesting_is_bounded),
-		cmocka_unit_test(wanted_lists),
-		cmocka_unit_test(a_slip_in_a_wanted_list_is_an_error),
+		cmocka_unit_test(long_types_and_ids_are_cut_between_characters),
+		cmocka_unit_test(all_json_of_rfc_8259_is_accepted),
+		cmocka_unit_test(what_only_lenient_parsers_accept_is_refused),
+		cmocka_unit_test(every_truncated_event_is_refused),
+		cmocka_unit_test(nesting_is_limited_to_32_levels),
+		cmocka_unit_test(a_list_selects_types_and_resources),
+		cmocka_unit_test(an_unknown_word_in_a_list_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sandbox.c: after it was entered, nothing but the spool can be reached.  Where
- * the system has no sandbox, it must say so.
+ * sandbox.c: a confined process can reach the spool and the secret file, and
+ * nothing else.  If the system lacks a part of the sandbox, sandbox_enter()
+ * says so.
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,15 +27,17 @@
 
 #include <cmocka.h>
 
-#include "hook.h"
+#include <stdbool.h>
+
+#include "sandbox.h"
 
 static char base[] = "hook-sandbox-XXXXXX";
 static char spool[64], secret[64], outside[64];
-static bool told;		/* that something is missing */
+static bool is_partial;		/* sandbox_enter() said what is missing */
 
-/* Runs FN, which returns 0 or an errno, in a confined process; its value. */
+/* Runs FN in a confined process and returns its value: 0 or an errno. */
 static int
-confined(int (*fn)(int spool_fd))
+run_confined(int (*fn)(int spool_fd))
 {
 	const char *why;
 	int status, fd;
@@ -46,11 +49,11 @@ confined(int (*fn)(int spool_fd))
 	assert_int_not_equal(-1, pid);
 	if (pid == 0) {
 		why = sandbox_enter(fd, spool, secret);
-		told = why != NULL;
-		if (told)
-			fprintf(stderr, "not confined: %s\n", why);
-		/* Half of it can be tried, too. */
-		if (told && strstr(why, "Landlock is on") != NULL)
+		is_partial = why != NULL;
+		if (is_partial)
+			fprintf(stderr, "not run_confined: %s\n", why);
+		/* Landlock alone can be tested, too. */
+		if (is_partial && strstr(why, "Landlock is on") != NULL)
 			why = NULL;
 		_exit(why != NULL ? 255 : fn(fd));
 	}
@@ -144,7 +147,7 @@ store(int fd)
 	return 0;
 }
 
-/* Only root may trace such a process, or read its memory and environment. */
+/* Only root may trace a process that is not dumpable, or read its memory. */
 static int
 not_dumpable(int fd)
 {
@@ -177,51 +180,51 @@ probe_filter(int fd)
 static bool
 has_filter(void)
 {
-	return confined(probe_filter) == 1;
+	return run_confined(probe_filter) == 1;
 }
 
 static int
-probe_told(int fd)
+probe_partial(int fd)
 {
-	return probe_filter(fd) != (int)told;
+	return probe_filter(fd) != (int)is_partial;
 }
 
 static void
-nothing_else_can_be_reached(void **state)
+nothing_outside_the_spool_can_be_reached(void **state)
 {
 	(void)state;
-	assert_int_equal(EACCES, confined(read_passwd));
-	assert_int_equal(EACCES, confined(create_outside));
-	assert_int_equal(EACCES, confined(climb_out));
-	assert_int_equal(EACCES, confined(list_root));
-	assert_int_equal(has_filter() ? EPERM : EACCES, confined(execute));
-	assert_int_equal(EACCES, confined(read_back));
-	/* Refused by the peer where the kernel has no rule for it. */
+	assert_int_equal(EACCES, run_confined(read_passwd));
+	assert_int_equal(EACCES, run_confined(create_outside));
+	assert_int_equal(EACCES, run_confined(climb_out));
+	assert_int_equal(EACCES, run_confined(list_root));
+	assert_int_equal(has_filter() ? EPERM : EACCES, run_confined(execute));
+	assert_int_equal(EACCES, run_confined(read_back));
+	/* Old kernels don't restrict TCP: then nobody listens there. */
 	assert_int_equal(has_filter() ? EPERM : landlock_abi() < 4 ?
-	    ECONNREFUSED : EACCES, confined(connect_tcp));
+	    ECONNREFUSED : EACCES, run_confined(connect_tcp));
 }
 
 static void
-the_spool_and_the_secret_can(void **state)
+the_spool_and_the_secret_file_can_be_reached(void **state)
 {
 	(void)state;
-	assert_int_equal(0, confined(read_secret));
-	assert_int_equal(0, confined(store));
+	assert_int_equal(0, run_confined(read_secret));
+	assert_int_equal(0, run_confined(store));
 }
 
 static void
-no_other_process_can_look(void **state)
+other_processes_cannot_look_into_it(void **state)
 {
 	(void)state;
-	assert_int_equal(0, confined(not_dumpable));
+	assert_int_equal(0, run_confined(not_dumpable));
 }
 
 #if defined(__linux__) && defined(SYS_landlock_create_ruleset)
 
 /*
- * What Landlock does not cover.  Without the filter each of these succeeds, or
- * fails with another error.  PATH, SPOOL and OWN stand for what is only known
- * when it is tried.
+ * Calls that Landlock does not cover: the filter refuses them with EPERM.
+ * Without it, each succeeds or fails with another error.  PATH, SPOOL and OWN
+ * stand for arguments that are only known at run time.
  */
 #define PATH		-1000L
 #define SPOOL		-1001L
@@ -286,6 +289,15 @@ static const struct call {
 	{ CALL(semctl), { -1 } },
 	{ CALL(shmget), { 0 } }, { CALL(shmat), { -1 } },
 	{ CALL(shmctl), { -1 } }, { CALL(shmdt), { 0 } },
+	{ CALL(prlimit64), { OWN, 0, 0, 0 } },
+	{ CALL(setpriority), { 0, OWN, 19 } },
+	{ CALL(sched_setaffinity), { OWN, 0 } },
+	{ CALL(sched_setscheduler), { OWN, 0, 0 } },
+	{ CALL(sched_setparam), { OWN, 0 } },
+	{ CALL(sched_setattr), { OWN, 0, 0 } },
+	{ CALL(ioprio_set), { 1, OWN, 0 } },
+	{ CALL(unshare), { 0 } }, { CALL(setns), { SPOOL, 0 } },
+	{ CALL(chroot), { PATH } },
 	{ CALL(add_key), { 0 } },
 	{ CALL(request_key), { 0 } }, { CALL(keyctl), { 0 } },
 	{ CALL(inotify_init1), { 0 } }, { CALL(fanotify_init), { -1 } },
@@ -298,7 +310,7 @@ static const struct call {
 #define CALLS	(sizeof(calls) / sizeof(calls[0]))
 
 static long
-call(const struct call *c, int fd)
+make_call(const struct call *c, int fd)
 {
 	long a[6];
 	size_t i;
@@ -310,16 +322,16 @@ call(const struct call *c, int fd)
 	return syscall(c->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* How many of the calls are not refused. */
+/* Returns how many of the calls the filter does not refuse. */
 static int
-call_all(int fd)
+make_all_calls(int fd)
 {
 	int n = 0;
 	size_t i;
 
 	for (i = 0; i < CALLS; i++) {
 		errno = 0;
-		if (call(&calls[i], fd) == -1 && errno == EPERM)
+		if (make_call(&calls[i], fd) == -1 && errno == EPERM)
 			continue;
 		n++;
 		fprintf(stderr, "%s: %s\n", calls[i].name, strerror(errno));
@@ -328,10 +340,10 @@ call_all(int fd)
 }
 
 static void
-a_missing_filter_is_told(void **state)
+a_missing_filter_is_reported(void **state)
 {
 	(void)state;
-	assert_int_equal(1, confined(probe_told));
+	assert_int_equal(1, run_confined(probe_partial));
 }
 
 static void
@@ -344,15 +356,15 @@ calls_beyond_the_spool_are_refused(void **state)
 		skip();
 	assert_int_equal(0, try_open(outside, O_WRONLY | O_CREAT));
 	assert_int_equal(0, stat(outside, &before));
-	assert_int_equal(0, confined(call_all));
+	assert_int_equal(0, run_confined(make_all_calls));
 	assert_int_equal(0, stat(outside, &after));
 	assert_memory_equal(&before, &after, sizeof(before));
 	assert_int_equal(0, unlink(outside));
 }
 
-/* fchmodat2, setxattrat and whatever comes after them. */
+/* fchmodat2, setxattrat, and calls that are added after them. */
 static int
-call_new(int fd)
+make_new_calls(int fd)
 {
 	long i;
 
@@ -364,9 +376,9 @@ call_new(int fd)
 	return 0;
 }
 
-/* By the gate for 32-bit programs, and by the numbers of x32. */
+/* Calls by the entry for 32-bit programs, and by the numbers of x32. */
 static int
-call_other(int fd)
+make_foreign_calls(int fd)
 {
 	long r = -EPERM;
 
@@ -374,7 +386,7 @@ call_other(int fd)
 #ifdef __x86_64__
 	if (syscall(0x40000000 + SYS_chmod, outside, 0777) != -1)
 		return 1;
-	/* getpid of i386; most kernels have that gate. */
+	/* getpid() of i386; without support for it this raises SIGSEGV. */
 	if (signal(SIGSEGV, _exit) == SIG_ERR)
 		return 1;
 	__asm__ volatile("int $0x80" : "=a"(r) : "a"(20L) : "memory");
@@ -390,8 +402,8 @@ new_and_foreign_calls_are_refused(void **state)
 	(void)state;
 	if (!has_filter())
 		skip();
-	assert_int_equal(0, confined(call_new));
-	r = confined(call_other);
+	assert_int_equal(0, run_confined(make_new_calls));
+	r = run_confined(make_foreign_calls);
 	assert_true(r == 0 || r == SIGSEGV);
 }
 
@@ -401,9 +413,9 @@ do_nothing(void *arg)
 	return arg;
 }
 
-/* What the program, its libc and its flushers need. */
+/* What the program, its C library and its threads need. */
 static int
-go_on(int fd)
+use_own_process(int fd)
 {
 	pthread_t thread;
 	struct stat st;
@@ -419,10 +431,10 @@ go_on(int fd)
 }
 
 static void
-the_process_itself_goes_on(void **state)
+threads_and_signals_of_the_process_still_work(void **state)
 {
 	(void)state;
-	assert_int_equal(0, confined(go_on));
+	assert_int_equal(0, run_confined(use_own_process));
 }
 
 #endif
@@ -460,14 +472,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_else_can_be_reached),
-		cmocka_unit_test(the_spool_and_the_secret_can),
-		cmocka_unit_test(no_other_process_can_look),
+		cmocka_unit_test(nothing_outside_the_spool_can_be_reached),
+		cmocka_unit_test(the_spool_and_the_secret_file_can_be_reached),
+		cmocka_unit_test(other_processes_cannot_look_into_it),
 #if defined(__linux__) && defined(SYS_landlock_create_ruleset)
-		cmocka_unit_test(a_missing_filter_is_told),
+		cmocka_unit_test(a_missing_filter_is_reported),
 		cmocka_unit_test(calls_beyond_the_spool_are_refused),
 		cmocka_unit_test(new_and_foreign_calls_are_refused),
-		cmocka_unit_test(the_process_itself_goes_on),
+		cmocka_unit_test(threads_and_signals_of_the_process_still_work),
 #endif
 	};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * spool.c: a group has an end, which its callers need not know.
+ * spool/: a group that is full accepts no more, and a commit makes room.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,37 +11,41 @@
 
 #include <cmocka.h>
 
-#include "hook.h"
+#include "config.h"
+#include "events.h"
+#include "spool/spool.h"
 
 static void
-a_full_group_takes_no_more(void **state)
+a_full_group_accepts_no_more_until_a_commit(void **state)
 {
-	static struct spool sp;
 	static struct config cfg;
 	static struct delivery d[GROUP_MAX + 1];
 	struct event event = { .type = "t", .id = "i" };
 	char base[] = "hook-group-XXXXXX", command[64];
+	struct failure failure;
+	struct spool *spool;
 	uint8_t i;
 
 	(void)state;
 	assert_non_null(mkdtemp(base));
 	cfg.spool = base;
-	spool_init(&sp, &cfg);
-	assert_null(spool_check(&sp));
+	assert_non_null(spool = spool_new(&cfg));
+	assert_true(spool_refresh(spool, &failure));
 	for (i = 0; i < GROUP_MAX; i++) {
 		d[i].event = &event;
-		spool_take(&sp, &d[i], &i, 1, false);
-		assert_int_equal(SPOOL_PENDING, d[i].state);
+		spool_stage(spool, &d[i], &i, 1, false);
+		assert_int_equal(DELIVERY_PENDING, d[i].state);
 	}
 	d[i].event = &event;
-	spool_take(&sp, &d[i], &i, 1, false);
-	assert_int_equal(SPOOL_COMMIT_FIRST, d[i].state);
-	spool_commit(&sp);
+	spool_stage(spool, &d[i], &i, 1, false);
+	assert_int_equal(DELIVERY_COMMIT_FIRST, d[i].state);
+	spool_commit(spool);
 	for (i = 0; i < GROUP_MAX; i++)
-		assert_int_equal(SPOOL_STORED, d[i].state);
-	spool_take(&sp, &d[i], &i, 1, false);
-	spool_commit(&sp);
-	assert_int_equal(SPOOL_STORED, d[i].state);
+		assert_int_equal(DELIVERY_STORED, d[i].state);
+	spool_stage(spool, &d[i], &i, 1, false);
+	spool_commit(spool);
+	assert_int_equal(DELIVERY_STORED, d[i].state);
+	spool_free(spool);
 	snprintf(command, sizeof(command), "rm -rf %s", base);
 	assert_int_equal(0, system(command));	/* NOLINT: a path of our own */
 }
@@ -50,7 +54,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_full_group_takes_no_more),
+		cmocka_unit_test(a_full_group_accepts_no_more_until_a_commit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * verify.c: RFC 4231's vectors, every bit of a signature, every malformed one.
+ * verify.c: signatures are HMAC-SHA256 as in RFC 4231, each bit of them counts,
+ * and malformed ones are refused; keys that can't be meant as keys are refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,8 @@
 
 #include <cmocka.h>
 
-#include "hook.h"
+#include "util.h"
+#include "verify.h"
 
 #define SIGNED_WHAT	"Hi There"
 #define SIGNATURE \
@@ -28,15 +30,15 @@ verify(struct keys *keys, const char *signature, const char *body, size_t n)
 {
 	uint8_t bytes[DIGEST_SIZE];
 
-	if (signature_decode(bytes, signature) == -1)
+	if (signature_parse(bytes, signature) == -1)
 		return 0;
 	return keys_verify(keys, bytes, (const uint8_t *)body, n);
 }
 
 static void
-rfc4231_vectors(void **state)
+signatures_are_those_of_rfc_4231(void **state)
 {
-	/* RFC 4231, 4.2 to 4.4, 4.7 and 4.8 (4.6 is of a cut digest) */
+	/* RFC 4231, sections 4.2 to 4.4, 4.7 and 4.8; 4.6 truncates. */
 	char aa[131], dd[50];
 	const struct {
 		const char *key;
@@ -65,7 +67,7 @@ rfc4231_vectors(void **state)
 	struct keys keys;
 	size_t i;
 
-	/* and no key at all, which is one of no bytes */
+	/* The signature of no bytes with a key of no bytes. */
 	static const char none[] =
 	    "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad";
 
@@ -80,7 +82,7 @@ rfc4231_vectors(void **state)
 		assert_null(keys_add(&keys, v[i].key, v[i].key_size));
 		assert_int_equal(1, verify(&keys, v[i].signature, v[i].data,
 		    v[i].size));
-		/* and again: a key is not used up */
+		/* A key can be used again. */
 		assert_int_equal(1, verify(&keys, v[i].signature, v[i].data,
 		    v[i].size));
 		assert_int_equal(0, verify(&keys, v[i].signature, v[i].data,
@@ -97,7 +99,7 @@ every_bit_of_a_signature_counts(void **state)
 
 	(void)state;
 	keys_add(&keys, key1, sizeof(key1));
-	assert_int_equal(0, signature_decode(signature, SIGNATURE));
+	assert_int_equal(0, signature_parse(signature, SIGNATURE));
 	for (bit = 0; bit < 8 * DIGEST_SIZE; bit++) {
 		signature[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		assert_int_equal(0, keys_verify(&keys, signature,
@@ -109,7 +111,7 @@ every_bit_of_a_signature_counts(void **state)
 }
 
 static void
-exactly_64_hex_digits_of_either_case(void **state)
+a_signature_is_64_hex_digits_of_either_case(void **state)
 {
 	static const char bad[] = { ' ', '\t', '\n', 'g', 'G', '-', '/', ':',
 	    '@', '`', '\x7f', '\x80', '\xff' };
@@ -118,26 +120,26 @@ exactly_64_hex_digits_of_either_case(void **state)
 	size_t i, k;
 
 	(void)state;
-	assert_int_equal(0, signature_decode(a, text));
+	assert_int_equal(0, signature_parse(a, text));
 	for (i = 0; i < DIGEST_HEX; i++)
 		if (text[i] >= 'a')
 			text[i] = (char)(text[i] - 'a' + 'A');
-	assert_int_equal(0, signature_decode(b, text));
+	assert_int_equal(0, signature_parse(b, text));
 	assert_memory_equal(a, b, DIGEST_SIZE);
 	for (i = 0; i < DIGEST_HEX; i++)
 		for (k = 0; k < sizeof(bad); k++) {
 			strcpy(text, SIGNATURE);
 			text[i] = bad[k];
-			assert_int_equal(-1, signature_decode(b, text));
+			assert_int_equal(-1, signature_parse(b, text));
 		}
 	for (i = 0; i < DIGEST_HEX; i++) {
 		strcpy(text, SIGNATURE);
 		text[i] = '\0';
-		assert_int_equal(-1, signature_decode(b, text));
+		assert_int_equal(-1, signature_parse(b, text));
 	}
-	assert_int_equal(-1, signature_decode(b, SIGNATURE "0"));
-	assert_int_equal(-1, signature_decode(b, " " SIGNATURE));
-	assert_int_equal(-1, signature_decode(b, SIGNATURE " "));
+	assert_int_equal(-1, signature_parse(b, SIGNATURE "0"));
+	assert_int_equal(-1, signature_parse(b, " " SIGNATURE));
+	assert_int_equal(-1, signature_parse(b, SIGNATURE " "));
 }
 
 static void
@@ -158,7 +160,7 @@ each_key_is_tried(void **state)
 }
 
 static const char *
-read_file(struct keys *keys, const char *content, size_t n)
+read_keys(struct keys *keys, const char *content, size_t n)
 {
 	char path[] = "hook-unit-XXXXXX";
 	const char *why;
@@ -174,29 +176,29 @@ read_file(struct keys *keys, const char *content, size_t n)
 }
 
 static void
-a_secret_file_has_a_key_a_line(void **state)
+a_secret_file_has_one_key_on_each_line(void **state)
 {
 	static char big[70000];
 	struct keys keys;
 
 	(void)state;
-	assert_null(read_file(&keys, "Jefe", 4));
+	assert_null(read_keys(&keys, "Jefe", 4));
 	assert_int_equal(1, keys.n);
-	assert_null(read_file(&keys, "new\n\nJefe\r\n", 11));
+	assert_null(read_keys(&keys, "new\n\nJefe\r\n", 11));
 	assert_int_equal(2, keys.n);
 	assert_int_equal(2, verify(&keys,
 	    "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
 	    "what do ya want for nothing?", 28));
-	assert_non_null(read_file(&keys, "", 0));
-	assert_non_null(read_file(&keys, "\n\r\n\n", 4));
-	assert_non_null(read_file(&keys, "a\0b\n", 4));
-	assert_non_null(read_file(&keys, "1\n2\n3\n4\n5\n6\n7\n8\n9\n", 18));
+	assert_non_null(read_keys(&keys, "", 0));
+	assert_non_null(read_keys(&keys, "\n\r\n\n", 4));
+	assert_non_null(read_keys(&keys, "a\0b\n", 4));
+	assert_non_null(read_keys(&keys, "1\n2\n3\n4\n5\n6\n7\n8\n9\n", 18));
 	memset(big, 'k', sizeof(big));
-	assert_non_null(read_file(&keys, big, sizeof(big)));
-	assert_non_null(read_file(&keys, big, 65537));
-	assert_null(read_file(&keys, big, 65536));
+	assert_non_null(read_keys(&keys, big, sizeof(big)));
+	assert_non_null(read_keys(&keys, big, 65537));
+	assert_null(read_keys(&keys, big, 65536));
 	assert_int_equal(65536, keys.shortest);
-	assert_null(read_file(&keys, "three\na\ntwo\n", 12));
+	assert_null(read_keys(&keys, "three\na\ntwo\n", 12));
 	assert_int_equal(1, keys.shortest);
 	memset(&keys, 0, sizeof(keys));
 	assert_non_null(keys_read_file(&keys, "/nonexistent"));
@@ -205,13 +207,13 @@ a_secret_file_has_a_key_a_line(void **state)
 }
 
 static const char *
-read_line(struct keys *keys, const char *line)
+read_key(struct keys *keys, const char *line)
 {
-	return read_file(keys, line, strlen(line));
+	return read_keys(keys, line, strlen(line));
 }
 
 static void
-what_can_not_be_a_key_is_refused(void **state)
+what_cannot_be_a_key_is_refused(void **state)
 {
 	static const char *const wrong[] = {
 		"\xef\xbb\xbf" "a-key-after-a-byte-order-mark\n",
@@ -232,9 +234,9 @@ what_can_not_be_a_key_is_refused(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_non_null(read_line(&keys, wrong[i]));
+		assert_non_null(read_key(&keys, wrong[i]));
 	for (i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
-		const char *why = read_line(&keys, right[i]);
+		const char *why = read_key(&keys, right[i]);
 
 		/* A carriage return alone is an empty line. */
 		if (strcmp(right[i], "\r") != 0)
@@ -243,7 +245,7 @@ what_can_not_be_a_key_is_refused(void **state)
 }
 
 static void
-what_is_odd_in_a_key_is_told(void **state)
+unusual_characters_of_a_key_are_reported(void **state)
 {
 	static const struct {
 		const char *key;
@@ -281,6 +283,8 @@ what_is_odd_in_a_key_is_told(void **state)
 		{ "#a", ODD_HASH },
 		{ "# a", ODD_HASH | ODD_COMMENT | ODD_SPACE },
 		{ "a #", ODD_SPACE },
+		{ " ", ODD_EDGE | ODD_SPACE | ODD_BLANK },
+		{ "   ", ODD_EDGE | ODD_SPACE | ODD_BLANK },
 	};
 	struct keys keys;
 	size_t i;
@@ -291,7 +295,7 @@ what_is_odd_in_a_key_is_told(void **state)
 		keys_add(&keys, v[i].key, strlen(v[i].key));
 		assert_int_equal(v[i].odd, keys.odd[0]);
 		assert_int_equal((v[i].odd & (ODD_COMMENT | ODD_VARIABLE |
-		    ODD_BREAK | ODD_BOM)) != 0, keys_error(&keys) != NULL);
+		    ODD_BREAK | ODD_BOM | ODD_BLANK)) != 0, keys_error(&keys) != NULL);
 	}
 }
 
@@ -299,13 +303,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rfc4231_vectors),
+		cmocka_unit_test(signatures_are_those_of_rfc_4231),
 		cmocka_unit_test(every_bit_of_a_signature_counts),
-		cmocka_unit_test(exactly_64_hex_digits_of_either_case),
+		cmocka_unit_test(a_signature_is_64_hex_digits_of_either_case),
 		cmocka_unit_test(each_key_is_tried),
-		cmocka_unit_test(a_secret_file_has_a_key_a_line),
-		cmocka_unit_test(what_can_not_be_a_key_is_refused),
-		cmocka_unit_test(what_is_odd_in_a_key_is_told),
+		cmocka_unit_test(a_secret_file_has_one_key_on_each_line),
+		cmocka_unit_test(what_cannot_be_a_key_is_refused),
+		cmocka_unit_test(unusual_characters_of_a_key_are_reported),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

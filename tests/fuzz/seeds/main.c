@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * A fuzz target without the fuzzer: runs the files that it is given, so that
- * every build can see that what was once found stays mended.
+ * every build can see that what was once found stays fixed.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hook.h"
+#include "events.h"
+#include "json.h"
 
 static void
 ignore(void *arg, struct json_text name, struct json_text val)
@@ -41,13 +42,13 @@ main(void)
 		    fread(text, 1, body.n, stdin) != body.n)
 			return 1;
 		body.s = text;
-		if (event_read(&ev, body, &nomem) == NULL) {
+		if (event_parse(&ev, body, &nomem) == NULL) {
 			print_hex(ev.id);
 			putchar(' ');
 			print_hex(ev.type);
 			putchar('\n');
 		} else
-			puts(json_recognise(body, ignore, NULL) ? "+" : "-");
+			puts(json_parse_object(body, ignore, NULL) ? "+" : "-");
 		free(text);
 	}
 	return fflush(stdout) != 0;

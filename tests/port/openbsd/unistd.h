@@ -1,7 +1,7 @@
 #ifndef PORT_OPENBSD_UNISTD_H
 #define PORT_OPENBSD_UNISTD_H
 #include_next <unistd.h>
-/* unveil(2) and pledge(2): they take what they get. */
+/* unveil(2) and pledge(2) that always succeed. */
 static inline int
 unveil(const char *path, const char *permissions)
 {
