@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# Runs the unit tests in C, each of which prints TAP of its own; what one of
-# them skips is shown here, too.  Their files go into the current directory.
+# Runs the unit tests, tests/unit/*.c.  They print TAP, of which only what they
+# skip is shown.  They make files in the current directory, which is a scratch
+# one.
 use strict;
 use warnings;
 use Test::More;
@@ -13,7 +14,7 @@ my $top = $ENV{PWD};
 chdir scratch() or die $!;
 for my $program (@programs) {
 	my $output = qx("$top/$program" 2>&1);
-	ok($? == 0, $program) or diag($output);
+	is($?, 0, $program) or diag($output);
 	my ($name) = $program =~ m{(unit-.*)};
 	for my $skipped ($output =~ /^(?:not )?ok \d+ # SKIP (\S+)/mg) {
 		SKIP: { skip "$name: $skipped", 1 }

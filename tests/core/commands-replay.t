@@ -1,283 +1,324 @@
 #!/usr/bin/perl
-# replay: what is chosen, once each, in order, flushed.
+# replay: which deliveries it selects, once each, in the order of their arrival,
+# and counted only after they were flushed.
 use strict;
 use warnings;
 use Test::More;
 use Digest::SHA qw(sha256_hex);
+use File::Temp ();
 use POSIX ();
 use Hook;
 use Commands;
 
-my ($status, $out, $err, $fh);
-my $spool = new_spool();
-my %in = (PROTOCOL_HOOK_SPOOL => $spool);
-my @bodies = map { event(id => "r$_", type => $_ % 2 ? 'message.created'
+my @BODIES = map { event(id => "r$_", type => $_ % 2 ? 'message.created'
 	: 'contact.updated') } 1 .. 6;
-my @when = map { 1767225600 + 3600 * $_ } 1 .. 6;	# 2026-01-01
-deliver($spool, $_) for @bodies;
-my ($day) = files($spool, 'archive');
-for (0 .. 5) {
-	my $path = "$spool/archive/$day/" . sha256_hex($bodies[$_]);
-	utime $when[$_], $when[$_], $path or die $!;
+my @WHEN = map { 1767225600 + 3600 * $_ } 1 .. 6;	# 2026-01-01, 01:00 to 06:00
+my @ALL = map { "r$_" } 1 .. 6;
+
+sub write_file {
+	my ($path, $bytes) = @_;
+	open my $fh, '>', $path or die "$path: $!";
+	print {$fh} $bytes // '';
+	close $fh or die $!;
+	return;
+}
+sub empty_new {
+	my ($spool) = @_;
+	unlink map { "$spool/new/$_" } files($spool);
+	return;
+}
+sub archived_path {
+	my ($of, $i) = @_;
+	return "$of->{archived}/" . sha256_hex($BODIES[$i]);
+}
+# A spool in which all BODIES have been archived at WHEN, and none waits.
+sub spool_of_six {
+	my $spool = new_spool();
+	deliver($spool, $_) for @BODIES;
+	my ($day) = files($spool, 'archive');
+	my $of = { spool => $spool, archived => "$spool/archive/$day" };
+	utime $WHEN[$_], $WHEN[$_], archived_path($of, $_) or die $! for 0 .. 5;
+	empty_new($spool);
+	return $of;
+}
+# Runs replay; returns exit status, output and messages.
+sub replay {
+	my ($of, @args) = @_;
+	return run({ PROTOCOL_HOOK_SPOOL => $of->{spool} }, 'replay', @args);
 }
 
-sub replayed {
-	my ($name, $want, @args) = @_;
-	unlink map { "$spool/new/$_" } files($spool);
-	($status, $out, $err) = run(\%in, 'replay', '-n', @args);
-	is(scalar files($spool), 0, "$name: -n does nothing");
+# ARGS select the deliveries WANT, in that order.
+sub selects {
+	my ($of, $name, $want, @args) = @_;
+	empty_new($of->{spool});
+	my ($status, $out, $err) = replay($of, '-n', @args);
+	is(scalar files($of->{spool}), 0, "$name: -n replays nothing");
 	my @shown = $out =~ /^\S+Z \S+ +(r\d) +[0-9a-f]{64}$/mg;
-	is("@shown", "@{$want}", "$name: -n shows it");
-	($status, $out, $err) = run(\%in, 'replay', @args);
+	is("@shown", "@{$want}", "$name: -n lists them");
+	($status, $out, $err) = replay($of, @args);
 	is($status, @{$want} ? 0 : 1, "$name: exit status");
 	is($out, '', "$name: nothing on standard output");
 	my $n = @{$want};
-	like($err, qr/^replayed $n$/m, "$name: count");
-	my @names = files($spool);
+	like($err, qr/^replayed $n$/m, "$name: their number");
+	my @names = files($of->{spool});
 	is(join(' ', map { /\.(r\d)\.json$/ } @names), "@{$want}",
-		"$name: in new/, in their order");
-	my %body = map { /"id":"(r\d)"/ => $_ } @bodies;
-	is_deeply([content($spool, 'new')], [map { $body{$_} } @{$want}],
+		"$name: in new/, in the order of their arrival");
+	my %body = map { /"id":"(r\d)"/ => $_ } @BODIES;
+	is_deeply([content($of->{spool}, 'new')], [map { $body{$_} } @{$want}],
 		"$name: their bytes");
 	return @names;
 }
 
-my @all = map { "r$_" } 1 .. 6;
-my @names = replayed('all', \@all, '-a');
-my $today = POSIX::strftime('%Y%m%dT', gmtime);
-like($names[0], qr/^$today/, 'names of the present');
-replayed('a day', \@all, '-d', '2026-01-01');
-replayed('another day', [], '-d', '2026-01-02');
-replayed('since', ['r5', 'r6'], '-s', '2026-01-01T05:00');
-replayed('before', ['r1', 'r2', 'r3', 'r4'], '-b', '2026-01-01T05:00:00Z');
-replayed('between', ['r2', 'r3'], '-s', '2026-01-01T02:00:00', '-b',
-	'2026-01-01T04:00');
-replayed('a type', ['r1', 'r3', 'r5'], '-t', 'message.*');
-replayed('an id', ['r4'], '-i', 'r4');
-replayed('digests', ['r2', 'r6'], map { sha256_hex($bodies[$_]) } 5, 1);
-replayed('all that was said', ['r5'], '-t', 'message.*', '-s',
-	'2026-01-01T04:00', sha256_hex($bodies[4]), sha256_hex($bodies[2]));
-replayed('digests in upper case', ['r2'], uc sha256_hex($bodies[1]));
-replayed('a day, and since', ['r5', 'r6'], '-d', '2026-01-01', '-s',
-	'2026-01-01T05:00');
-replayed('a day, and before', ['r1'], '-d', '2026-01-01', '-b',
-	'2026-01-01T02:00');
-replayed('before all days', [], '-b', '1000-01-01');
-replayed('before the end of days', \@all, '-b', '9999-12-31');
-replayed('since the beginning', \@all, '-s', '0001-01-01');
-replayed('none', [], '-i', 'r');
-my $far = "$spool/archive/$day/" . sha256_hex($bodies[0]);
-utime 15_000_000_000, 15_000_000_000, $far or die $!;
-replayed('after 2262', [@all[1 .. 5], 'r1'], '-a');
-utime $when[0], $when[0], $far or die $!;
-SKIP: {
-	skip 'no file system for times without end', 2 if !-w '/dev/shm';
-	my $endless = File::Temp::tempdir(DIR => '/dev/shm', CLEANUP => 1)
-		. '/spool';
-	mkdir $endless, 0750 or die $!;
-	deliver($endless, $bodies[0]);
-	unlink map { "$endless/new/$_" } files($endless);
-	my ($path) = glob "$endless/archive/*/[0-9a-f]*";
+subtest 'selects by day, time, type, id and digest' => sub {
+	my $of = spool_of_six();
+	my @names = selects($of, 'all', \@ALL, '-a');
+	my $today = POSIX::strftime('%Y%m%dT', gmtime);
+	like($names[0], qr/^$today/, 'all: their names have the present time');
+	for (['a day', \@ALL, '-d', '2026-01-01'],
+		['a day without any', [], '-d', '2026-01-02'],
+		['since', ['r5', 'r6'], '-s', '2026-01-01T05:00'],
+		['before', ['r1', 'r2', 'r3', 'r4'], '-b', '2026-01-01T05:00:00Z'],
+		['between', ['r2', 'r3'], '-s', '2026-01-01T02:00:00', '-b',
+		'2026-01-01T04:00'],
+		['a type', ['r1', 'r3', 'r5'], '-t', 'message.*'],
+		['an id', ['r4'], '-i', 'r4'],
+		['the beginning of an id', [], '-i', 'r'],
+		['digests', ['r2', 'r6'], map { sha256_hex($BODIES[$_]) } 5, 1],
+		['a digest in upper case', ['r2'], uc sha256_hex($BODIES[1])],
+		['type, time and digests', ['r5'], '-t', 'message.*', '-s',
+		'2026-01-01T04:00', sha256_hex($BODIES[4]), sha256_hex($BODIES[2])],
+		['a day, and since', ['r5', 'r6'], '-d', '2026-01-01', '-s',
+		'2026-01-01T05:00'],
+		['a day, and before', ['r1'], '-d', '2026-01-01', '-b',
+		'2026-01-01T02:00']) {
+		selects($of, @{$_});
+	}
+};
+
+subtest 'selects by times that are far from now' => sub {
+	my $of = spool_of_six();
+	selects($of, 'before the year 1000', [], '-b', '1000-01-01');
+	selects($of, 'before the end of 9999', \@ALL, '-b', '9999-12-31');
+	selects($of, 'since the year 1', \@ALL, '-s', '0001-01-01');
+	utime 15_000_000_000, 15_000_000_000, archived_path($of, 0) or die $!;
+	selects($of, 'an arrival after 2262', [@ALL[1 .. 5], 'r1'], '-a');
+};
+
+subtest 'times that have no year of four digits are no obstacle' => sub {
+	plan skip_all => 'no file system that has such times' if !-w '/dev/shm';
+	my $spool = File::Temp::tempdir(DIR => '/dev/shm', CLEANUP => 1) . '/spool';
+	mkdir $spool, 0750 or die $!;
+	deliver($spool, $BODIES[0]);
+	empty_new($spool);
+	my ($path) = glob "$spool/archive/*/[0-9a-f]*";
 	for my $time (1 << 60, -(1 << 60)) {
 		utime $time, $time, $path or die $!;
-		($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $endless },
-			'replay', '-n', '-a');
-		like($err, qr/^would replay 1$/m, "a file of second $time");
+		like((replay({ spool => $spool }, '-n', '-a'))[2],
+			qr/^would replay 1$/m, "second $time");
 	}
-}
-for (['-s', '2026-02-30'], ['-d', '2026-13-45'],
-	['-s', 'x'], ['-b', '2026-01-01T'],
-	['-d', '2026-1-1'], ['-s', '2026-01-01T05:00x'], ['-s', ' 2026-01-01'],
-	['-s', '26-01-01'], ['-b', '2026-1-1'], ['abc'], []) {
-	($status, $out, $err) = run(\%in, 'replay', @{$_});
-	is($status, 2, "replay @{$_}");
-}
+};
 
-# Of the same time, in the order of their digests.
-my @tied = sort { sha256_hex($bodies[$a]) cmp sha256_hex($bodies[$b]) } 2, 3;
-utime $when[3], $when[3], "$spool/archive/$day/" . sha256_hex($bodies[$_])
-	or die $! for @tied;
-replayed('two of one time', [map { 'r' . ($_ + 1) } @tied],
-	map { sha256_hex($bodies[$_]) } 2, 3);
-utime $when[2], $when[2], "$spool/archive/$day/" . sha256_hex($bodies[2])
-	or die $!;
+subtest 'wrong arguments exit with 2' => sub {
+	my $of = spool_of_six();
+	for (['-s', '2026-02-30'], ['-d', '2026-13-45'], ['-s', 'x'],
+		['-b', '2026-01-01T'], ['-d', '2026-1-1'],
+		['-s', '2026-01-01T05:00x'], ['-s', ' 2026-01-01'],
+		['-s', '26-01-01'], ['-b', '2026-1-1'], ['abc'], []) {
+		is((replay($of, @{$_}))[0], 2, "'@{$_}'");
+	}
+};
 
-# Twice, while the first still waits; and after a reader took one.
-unlink map { "$spool/new/$_" } files($spool);
-run(\%in, 'replay', '-a');
-unlink "$spool/new/" . (files($spool))[2];
-($status, $out, $err) = run(\%in, 'replay', '-a');
-is($status, 0, 'replay again');
-like($err, qr/^replayed 1, still in new\/ 5$/m, 'only what is not there');
-is(scalar files($spool), 6, 'six');
-my %digest = map { sha256_hex($_) => 1 } content($spool, 'new');
-is(scalar keys %digest, 6, 'all different');
+subtest 'arrivals at the same time are in the order of their digests' => sub {
+	my $of = spool_of_six();
+	my @tied = sort { sha256_hex($BODIES[$a]) cmp sha256_hex($BODIES[$b]) } 2, 3;
+	utime $WHEN[3], $WHEN[3], archived_path($of, $_) or die $! for @tied;
+	selects($of, 'two', [map { 'r' . ($_ + 1) } @tied],
+		map { sha256_hex($BODIES[$_]) } 2, 3);
+};
 
-# The same bytes in two days of the archive.
-mkdir "$spool/archive/2026-01-01" or die $!;
-my $twice = sha256_hex($bodies[0]);
-link "$spool/archive/$day/$twice", "$spool/archive/2026-01-01/$twice" or die $!;
-replayed('what is in two days', ['r1'], $twice);
+subtest 'what still waits is not replayed again' => sub {
+	my $of = spool_of_six();
+	replay($of, '-a');
+	unlink "$of->{spool}/new/" . (files($of->{spool}))[2];
+	my ($status, $out, $err) = replay($of, '-a');
+	is($status, 0, 'exit status');
+	like($err, qr/^replayed 1, still in new\/ 5$/m,
+		'only the one that a reader has taken is replayed');
+	is(scalar files($of->{spool}), 6, 'there are six');
+	my %digest = map { sha256_hex($_) => 1 } content($of->{spool}, 'new');
+	is(scalar keys %digest, 6, 'all are different');
+};
 
-# The digest stays: a repeat is still one.
-unlink map { "$spool/new/$_" } files($spool);
-run(\%in, 'replay', '-a');
-unlink map { "$spool/new/$_" } files($spool);
-my $got = cgi(spool => $spool, body => $bodies[3]);
-is($got->{json}{status}, 'duplicate', 'a repeat after a replay is a duplicate');
+subtest 'what is archived on two days is replayed once' => sub {
+	my $of = spool_of_six();
+	mkdir "$of->{spool}/archive/2026-01-01" or die $!;
+	my $digest = sha256_hex($BODIES[0]);
+	link "$of->{archived}/$digest",
+		"$of->{spool}/archive/2026-01-01/$digest" or die $!;
+	selects($of, 'its digest', ['r1'], $digest);
+};
 
-# It counts what is flushed: after the last link comes a flush of new/.
-SKIP: {
-	skip no_strace(), 2 if no_strace();
-	unlink map { "$spool/new/$_" } files($spool);
+subtest 'a duplicate is still recognised after a replay' => sub {
+	my $of = spool_of_six();
+	replay($of, '-a');
+	empty_new($of->{spool});
+	is(cgi(spool => $of->{spool}, body => $BODIES[3])->{json}{status},
+		'duplicate', 'the answer to the same body');
+};
+
+subtest 'deliveries are counted after new/ was flushed' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $of = spool_of_six();
 	my $trace = do {
-		local %ENV = (PATH => $ENV{PATH}, %in);
+		local %ENV = (PATH => $ENV{PATH},
+			PROTOCOL_HOOK_SPOOL => $of->{spool});
 		my $program = traceable();
 		qx(strace -qq -y -e trace=linkat,fsync "$program" replay -a 2>&1);
 	};
 	my @calls = map { /^(linkat|fsync).* = 0$/ ? $1 : () }
 		split /\n/, $trace;
 	is("@calls", 'linkat linkat linkat linkat linkat linkat fsync',
-		'links, then a flush') or diag($trace);
-	like($trace, qr{^fsync\(\d+<\Q$spool\E/new>\)}m, 'of new/');
-}
+		'all links, then a flush') or diag($trace);
+	like($trace, qr{^fsync\(\d+<\Q$of->{spool}\E/new>\)}m, 'it is new/');
+};
 
-# What arrives while it lists is not replayed.
-SKIP: {
-	skip no_strace(), 1 if no_strace();
-	unlink map { "$spool/new/$_" } files($spool);
+subtest 'what arrives while replay lists is not replayed' => sub {
+	plan skip_all => no_strace() if no_strace();
+	my $of = spool_of_six();
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDERR, '>', "$dir/err" or die $!;
-		%ENV = (PATH => $ENV{PATH}, %in, PROTOCOL_HOOK_MIN_FREE => 0,
-			PROTOCOL_HOOK_SECRET => $KEY);
-		exec 'strace', '-D', '-qq', '-o', '/dev/null', '-P', "$spool/new",
-			'-e', 'inject=getdents64:signal=SIGSTOP:when=1', $PROGRAM,
+		%ENV = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SPOOL => $of->{spool},
+			PROTOCOL_HOOK_MIN_FREE => 0, PROTOCOL_HOOK_SECRET => $KEY);
+		exec 'strace', '-D', '-qq', '-o', '/dev/null', '-P',
+			"$of->{spool}/new", '-e',
+			'inject=getdents64:signal=SIGSTOP:when=1', $PROGRAM,
 			'replay', '-a' or POSIX::_exit(127);
 	}
-	wait_for(sub { slurp("/proc/$pid/stat") =~ /\) [Tt] / });
+	# strace also stops it for a moment at each call; this stop lasts.
+	my $stopped = 0;
+	wait_for(sub { $stopped = slurp("/proc/$pid/stat") =~ /\) [Tt] /
+		? $stopped + 1 : 0; $stopped == 30 });
 	my $late = event(id => 'late');
-	deliver($spool, $late);
-	kill 'CONT', $pid;
-	waitpid $pid, 0;
-	is((grep { $_ eq $late } content($spool, 'new')), 1,
-		'what arrives meanwhile is not replayed');
-	unlink "$spool/archive/$_/" . sha256_hex($late)
-		for files($spool, 'archive');
-}
+	deliver($of->{spool}, $late);
+	ok(wait_for(sub { kill 'CONT', $pid;
+		waitpid($pid, POSIX::WNOHANG()) > 0 }), 'it ends');
+	is((grep { $_ eq $late } content($of->{spool}, 'new')), 1,
+		'it is in new/ once');
+};
 
-# What is no delivery, or can't be read, is told.
-open $fh, '>', "$spool/archive/$day/" . '0' x 64 or die $!;
-close $fh or die $!;
-($status, $out, $err) = run(\%in, 'replay', '0' x 64);
-is($status, 1, 'replay of what is no event');
-like($err, qr/failed 1/, 'says so');
-like($err, qr{/0{64}: not one JSON object$}m, 'and why');
-unlink "$spool/archive/$day/" . '0' x 64;
-open $fh, '>', "$dir/event" or die $!;
-print {$fh} event();
-close $fh or die $!;
-symlink "$dir/event", "$spool/archive/$day/" . '1' x 64 or die $!;
-($status, $out, $err) = run(\%in, 'replay', '-n', '1' x 64);
-is($out, '', 'no link in the archive is followed');
+subtest 'an archived file that is no delivery fails and is named' => sub {
+	my $of = spool_of_six();
+	write_file("$of->{archived}/" . '0' x 64);
+	my ($status, $out, $err) = replay($of, '0' x 64);
+	is($status, 1, 'not an event: exit status');
+	like($err, qr/failed 1/, 'not an event: it is counted as failed');
+	like($err, qr{/0{64}: not one JSON object$}m, 'not an event: the reason');
+	write_file("$dir/event", event());
+	symlink "$dir/event", "$of->{archived}/" . '1' x 64 or die $!;
+	is((replay($of, '-n', '1' x 64))[1], '', 'a symbolic link is not followed');
+	mkdir "$of->{archived}/" . '2' x 64 or die $!;
+	($status, $out, $err) = replay($of, '2' x 64);
+	is($status, 1, 'a directory: exit status');
+	like($err, qr/: Is a directory\n.*failed 1$/s, 'a directory: the message');
+};
 
-unlink "$spool/archive/$day/" . '1' x 64;
+subtest 'each of more failing files than it may open is named' => sub {
+	my $of = spool_of_six();
+	mkdir "$of->{archived}/" . $_ x 32 or die $! for 10 .. 39;
+	my (undef, undef, $err) = run({ PROTOCOL_HOOK_SPOOL => $of->{spool},
+		under => [qw(prlimit --nofile=20)] }, 'replay',
+		map { $_ x 32 } 10 .. 39);
+	is(scalar(() = $err =~ /: Is a directory$/mg), 30,
+		'30 directories, 20 descriptors');
+};
 
-# What else may lie in the archive.
-mkdir "$spool/archive/$day/" . '2' x 64 or die $!;
-($status, $out, $err) = run(\%in, 'replay', '2' x 64);
-is($status, 1, 'replay of a directory');
-like($err, qr/: Is a directory\n.*failed 1$/s, 'says so');
-rmdir "$spool/archive/$day/" . '2' x 64;
-mkdir "$spool/archive/$day/" . $_ x 32 or die $! for 10 .. 39;
-($status, $out, $err) = run({ %in, under => [qw(prlimit --nofile=20)] },
-	'replay', map { $_ x 32 } 10 .. 39);
-is(scalar(() = $err =~ /: Is a directory$/mg), 30, 'replay of more than it may '
-	. 'open: each is told');
-rmdir "$spool/archive/$day/" . $_ x 32 for 10 .. 39;
-unlink map { "$spool/new/$_" } files($spool);
-mkdir "$spool/archive/lost+found" or die $!;
-open $fh, '>', "$spool/archive/$day/notes" or die $!;
-close $fh or die $!;
-($status, $out, $err) = run(\%in, 'replay', '-a');
-is($status, 0, 'beside what is none of its own');
-like($err, qr/^replayed 6$/m, 'all are replayed');
-is((run({ PROTOCOL_HOOK_SPOOL => "$spool-none" }, 'replay', '-a'))[0], 1,
-	'no spool');
+subtest 'other files in the archive do not disturb' => sub {
+	my $of = spool_of_six();
+	mkdir "$of->{spool}/archive/lost+found" or die $!;
+	write_file("$of->{archived}/notes");
+	my ($status, $out, $err) = replay($of, '-a');
+	is($status, 0, 'exit status');
+	like($err, qr/^replayed 6$/m, 'all deliveries are replayed');
+};
 
-# -n makes nothing; what can't be used is named.
-my $empty = new_spool();
-($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-na');
-is($status, 1, 'replay -n of a spool that was never used');
-like($err, qr{^\S+ \Q$empty\E: archive/ .*: No such file}, 'says so');
-is(qx(ls -A $empty), '', 'makes nothing');
-chmod 0757, $empty;
-($status, $out, $err) = run({ PROTOCOL_HOOK_SPOOL => $empty }, 'replay', '-a');
-like($err, qr/others may write to the spool directory$/m, 'and no errno');
-open $fh, '>', "$spool/archive/2026-01-03" or die $!;
-($status, $out, $err) = run(\%in, 'replay', '-a');
-like($err, qr{\Q$spool\E/archive/2026-01-03: Not a directory}, 'a day that '
-	. 'is none');
-SKIP: {
-	skip 'not root', 5 if $> != 0;
+subtest 'a spool that cannot be used is named, and nothing is made in it' => sub {
+	my $of = spool_of_six();
+	is((replay({ spool => "$of->{spool}-none" }, '-a'))[0], 1,
+		'a missing spool: exit status');
+	my $empty = new_spool();
+	my ($status, $out, $err) = replay({ spool => $empty }, '-na');
+	is($status, 1, '-n, never used: exit status');
+	like($err, qr{^\S+ \Q$empty\E: archive/ .*: No such file},
+		'-n, never used: the message');
+	is(qx(ls -A $empty), '', '-n, never used: nothing is made');
+	chmod 0757, $empty;
+	like((replay({ spool => $empty }, '-a'))[2],
+		qr/others may write to the spool directory$/m,
+		'others may write: the message, without an errno');
+	write_file("$of->{spool}/archive/2026-01-03");
+	like((replay($of, '-a'))[2],
+		qr{\Q$of->{spool}\E/archive/2026-01-03: Not a directory},
+		'a day that is a file: the message');
+};
+
+subtest 'root replays as the spool\'s owner' => sub {
+	plan skip_all => 'not root' if $> != 0;
 	my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
-	my $home = scratch();
-	chmod 0755, $home;
-	my %his = (PROTOCOL_HOOK_SPOOL => "$home/spool");
-	mkdir "$home/spool", 0750 or die $!;
-	deliver("$home/spool", $_) for @bodies;
-	system 'chown', '-R', "$uid:$gid", "$home/spool";
-	unlink map { "$home/spool/new/$_" } files("$home/spool");
-	chmod 0550, "$home/spool/new", "$home/spool", "$home/spool/archive";
-	($status, $out) = run(\%his, 'replay', '-na');
-	is($status, 0, '-n where nothing may be written');
-	is(scalar(() = $out =~ /^/mg), 6, 'shows all');
-	($status, $out, $err) = run(\%his, 'replay', '-a');
-	is($status, 1, 'but no more than that');
-	is(scalar(() = $err =~ /denied/g), 1, 'which is said once');
-	($day) = files("$home/spool", 'archive');
-	chmod 0440, "$home/spool/archive/$day";
-	($status, $out, $err) = run(\%his, 'replay', '-na');
-	like($err, qr{/archive/$day: Permission denied}, 'what can not be looked at');
-}
+	my $of = spool_of_six();
+	my $spool = $of->{spool};
+	chmod 0755, $spool =~ s{/spool$}{}r;
+	system 'chown', '-R', "$uid:$gid", $spool;
+	chmod 0550, "$spool/new", $spool, "$spool/archive";
+	my ($status, $out, $err) = replay($of, '-na');
+	is($status, 0, '-n where the owner may not write: exit status');
+	is(scalar(() = $out =~ /^/mg), 6, '-n lists all');
+	($status, $out, $err) = replay($of, '-a');
+	is($status, 1, 'without -n: exit status');
+	is(scalar(() = $err =~ /denied/g), 1, 'without -n: one message');
+	chmod 0440, $of->{archived};
+	like((replay($of, '-na'))[2], qr{\Q$of->{archived}\E: Permission denied},
+		'a day that the owner cannot search: the message');
+};
 
-# A terminal is for people: nothing steers it, and they see how far it is.
-SKIP: {
-	skip 'no terminal', 8 if !terminal();
-	$spool = new_spool();
-	%in = (PROTOCOL_HOOK_SPOOL => $spool);
+subtest 'on a terminal no byte of an event controls it' => sub {
+	plan skip_all => 'no terminal' if !terminal();
+	my $spool = new_spool();
 	deliver($spool, event(id => 'a\u001b[2Jb\u007fé ', type => 'a\u0007'));
-	unlink map { "$spool/new/$_" } files($spool);
-	my (undef, $seen) = on_terminal(\%in, 'replay', '-n', '-a');
-	like($seen, qr/ a_ +a_\[2Jb____ +/, 'no control character');
-	($day) = files($spool, 'archive');
+	empty_new($spool);
+	my (undef, $seen) = on_terminal({ PROTOCOL_HOOK_SPOOL => $spool }, 'replay',
+		'-n', '-a');
+	like($seen, qr/ a_ +a_\[2Jb____ +/, 'control characters are replaced');
+};
+
+subtest 'on a terminal a bar shows the progress' => sub {
+	plan skip_all => 'no terminal' if !terminal();
+	my $spool = new_spool();
+	my %in = (PROTOCOL_HOOK_SPOOL => $spool);
+	deliver($spool, event());
+	empty_new($spool);
+	my ($day) = files($spool, 'archive');
 	for (1 .. 1050) {
-		my $text = event();
-		open $fh, '>', "$spool/archive/$day/" . sha256_hex($text)
-			or die $!;
-		print {$fh} $text;
-		close $fh or die $!;
+		my $body = event();
+		write_file("$spool/archive/$day/" . sha256_hex($body), $body);
 	}
-	($status, $seen) = on_terminal(\%in, 'replay', '-a');
-	is($status, 0, 'a thousand');
+	my ($status, $seen) = on_terminal(\%in, 'replay', '-a');
+	is($status, 0, 'exit status');
 	my @steps = $seen =~ /\r(\[#* *\]) (\d+) of 1051/g;
-	cmp_ok(scalar @steps, '>=', 8, 'a bar grows');
+	cmp_ok(scalar @steps, '>=', 8, 'it grows');
 	is((grep { length != 42 } @steps[grep { $_ % 2 == 0 } 0 .. $#steps]), 0,
-		'and has its place');
+		'its width stays the same');
 	like($seen, qr/\r\[#{40}\] 1051 of 1051\r\nreplayed 1051\r\n\z/,
-		'up to its end');
-	unlink map { "$spool/new/$_" } files($spool);
-	for (['-n', '-a'], ['-a']) {
-		(undef, $seen) = on_terminal({ %in, TERM => 'dumb' }, 'replay',
-			@{$_});
-		unlike($seen, qr/\r\[/, "no bar: replay @{$_}, or TERM=dumb");
+		'it ends full');
+	for ([{ TERM => 'dumb' }, '-n', '-a'], [{ TERM => 'dumb' }, '-a'],
+		[{ TERM => undef }, '-a'], [{}, '-n', '-a']) {
+		my ($env, @args) = @{$_};
+		my ($term) = map { $_ // 'unset' } exists $env->{TERM}
+			? $env->{TERM} : 'xterm';
+		empty_new($spool);
+		(undef, $seen) = on_terminal({ %in, %{$env} }, 'replay', @args);
+		unlike($seen, qr/\r\[/, "TERM $term, replay @args: no bar");
 	}
-	unlink map { "$spool/new/$_" } files($spool);
-	(undef, $seen) = on_terminal({ %in, TERM => undef }, 'replay', '-a');
-	unlike($seen, qr/\r\[/, 'no bar: no TERM');
-	unlink map { "$spool/new/$_" } files($spool);
-	(undef, $seen) = on_terminal(\%in, 'replay', '-n', '-a');
-	unlike($seen, qr/\r\[/, 'no bar: replay -n');
-}
+};
 
 done_testing();

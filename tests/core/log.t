@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# Whoever reads the log may stop: nobody waits for it, what is dropped is counted,
-# and no line is cut.  A standard output that is full is waited for.
+# The reader of the log may stop reading: no request waits for it, dropped lines
+# are counted, and no line is cut.  A full standard output is waited for.
 use strict;
 use warnings;
 use Test::More;
@@ -21,7 +21,7 @@ sub set_flag {
 	return;
 }
 
-# Lines of one length, until no more are taken.
+# Writes lines of one length to FH until it is full.
 sub fill {
 	my ($fh, $blocking) = @_;
 	set_flag($fh, 1);
@@ -31,6 +31,7 @@ sub fill {
 	return;
 }
 
+# full_*: the two sides, to read and to write, of a full one.
 sub full_pipe {
 	pipe my $read, my $write or die $!;
 	fill($write, @_);
@@ -43,7 +44,7 @@ sub full_socket {
 	return ($read, $write);
 }
 
-# Nothing where there are none: TIOCSPTLCK and TIOCGPTN are Linux's.
+# Returns nothing where there are none: TIOCSPTLCK and TIOCGPTN are Linux's.
 sub full_terminal {
 	my ($unlock, $n) = (pack('i', 0), pack('i', 0));
 	$^O eq 'linux' && sysopen my $master, '/dev/ptmx', O_RDWR | O_NOCTTY
@@ -56,7 +57,7 @@ sub full_terminal {
 	return ($master, $slave);
 }
 
-# What comes until CODE returns true for it.
+# Reads until CODE returns true for what came, and returns that.
 sub read_until {
 	my ($fh, $code) = @_;
 	my $text = '';
@@ -75,10 +76,10 @@ sub closed {
 	return $poll->events($socket) & POLLHUP;
 }
 
-# The exit status after SIGTERM, or what it is that does not end.
+# Sends SIGTERM; returns the exit status, or 'running' after 15 seconds.
 sub terminate {
 	my ($worker) = @_;
-	my $status = 'it does not end';
+	my $status = 'running';
 	kill 'TERM', $worker->{pid};
 	wait_for(sub { waitpid($worker->{pid}, POSIX::WNOHANG()) > 0
 		and $status = $?, 1 }, 15) and return $status;
@@ -86,10 +87,10 @@ sub terminate {
 	return $status;
 }
 
-# What a terminal adds, or had no room for, taken away.
+# TEXT without what a terminal adds, and without the rest of what filled it.
 sub plain { return $_[0] =~ s/\r\n/\n/gr =~ s/^x+(?=ts=)//mgr }
 
-# Lines that have come, and those that were counted.
+# How many log lines TEXT has or counts as dropped; and how many counts it has.
 sub accounted {
 	my $text = plain(@_);
 	my @counts = $text =~ /^$TS result=log_dropped count=(\d+)$/mg;
@@ -99,124 +100,140 @@ sub accounted {
 	return ($lines, scalar @counts);
 }
 
-sub is_full_log {
-	my ($name, $read, $write, %with) = @_;
-	my $spool = new_spool();
-	my $worker = worker(spool => $spool, stderr => $write, %with);
+# A request that is refused and logged.
+sub post_unsigned {
+	my ($worker) = @_;
+	return post($worker, 'x',
+		params => { HTTP_X_PROTOCOL_SIGNATURE => undef });
+}
+
+# Requests are served, and their lines dropped and counted, while the reader
+# stops; READ and WRITE are the sides of a full pipe, socket or terminal.
+sub check_full_log {
+	my ($read, $write, %with) = @_;
+	my $worker = worker(spool => new_spool(), stderr => $write, %with);
 	my $bad = 0;
 	for (1 .. 400) {
-		my $got = post($worker, 'x',
-			params => { HTTP_X_PROTOCOL_SIGNATURE => undef });
+		my $got = post_unsigned($worker);
 		last if ++$bad && !$got;
 		$bad-- if $got->{status} == 401;
 	}
-	is($bad, 0, "$name: requests are answered");
-	is((post($worker, event()) // {})->{status}, 200, "$name: one is stored");
+	is($bad, 0, 'requests are answered');
+	is(post_status($worker, event()), 200, 'a delivery is stored');
 	my $text = read_until($read, sub { (accounted($_[0]))[0] >= 401 });
 	my ($lines, $drops) = accounted($text);
-	is($lines, 401, "$name: each line comes or is counted");
-	cmp_ok($drops, '>', 0, "$name: some were dropped");
-	is((grep { !/^x*$/ && !/$LINE/ } split /\n/, plain($text)),
-		0, "$name: no line is cut");
-	is((post($worker, event()) // {})->{status}, 200, "$name: then ...");
+	is($lines, 401, 'each line arrives or is counted');
+	cmp_ok($drops, '>', 0, 'some were dropped');
+	is((grep { !/^x*$/ && !/$LINE/ } split /\n/, plain($text)), 0,
+		'no line is cut');
+	is(post_status($worker, event()), 200, 'the next delivery is stored');
 	like(plain(read_until($read, sub { $_[0] =~ /\n/ })),
-		qr/\A$TS result=stored .*\n\z/, "$name: ... all is as before");
+		qr/\A$TS result=stored .*\n\z/, '... and logged as before');
 	fill($write, !$with{nonblock});
-	post($worker, 'x', params => { HTTP_X_PROTOCOL_SIGNATURE => undef });
-	is(terminate($worker), 0, "$name: SIGTERM ends it while nobody reads");
+	post_unsigned($worker);
+	is(terminate($worker), 0, 'SIGTERM ends it while nobody reads');
 	return;
 }
 
-for my $blocking (1, 0) {
-	my $how = $blocking ? '' : ', O_NONBLOCK';
-	is_full_log("a pipe$how", full_pipe($blocking), nonblock => !$blocking);
-	is_full_log("a socket$how", full_socket($blocking),
-		nonblock => !$blocking);
-	my @terminal = full_terminal($blocking);
-	SKIP: {
-		skip 'no terminals', 8 if !@terminal;
-		is_full_log("a terminal$how", @terminal, nonblock => !$blocking);
-	}
+my @BLOCKING = ([1, ''], [0, ', O_NONBLOCK']);
+
+for (@BLOCKING) {
+	my ($blocking, $how) = @$_;
+	my @with = (nonblock => !$blocking);
+	subtest "a full pipe$how delays no request" => sub {
+		check_full_log(full_pipe($blocking), @with);
+	};
+	subtest "a full socket$how delays no request" => sub {
+		check_full_log(full_socket($blocking), @with);
+	};
+	subtest "a full terminal$how delays no request" => sub {
+		my @terminal = full_terminal($blocking);
+		plan skip_all => 'no terminals' if !@terminal;
+		check_full_log(@terminal, @with);
+	};
 }
 
-# The web server does not read: neither its answers, nor the log with them.
 for my $with ([], [no_stderr => 1]) {
-	my $worker = worker(spool => new_spool(), @$with);
-	my $deaf = fcgi_connect($worker);
-	my ($before, $n) = (0, 0);
-	for ($n = 0; $n < 2000; $n++) {
-		fcgi_send($deaf, fcgi_request('x', keep => 1)) or last;
-		my $here;
-		wait_for(sub { recv $deaf, $here, 1 << 20, MSG_PEEK;
-			return length $here > $before || closed($deaf) });
-		last if length $here <= $before;
-		$before = length $here;
-	}
-	cmp_ok($n, '<', 2000, "@$with: a web server that does not read");
-	is((post($worker, event()) // {})->{status}, 200,
-		"@$with: others are served after $n answers");
-	is(terminate($worker), 0, "@$with: SIGTERM ends it");
+	my $how = @$with ? ', nor the log with them' : '';
+	subtest "a web server that does not read answers$how" => sub {
+		my $worker = worker(spool => new_spool(), @$with);
+		my $deaf = fcgi_connect($worker);
+		my ($before, $n) = (0, 0);
+		for ($n = 0; $n < 2000; $n++) {
+			fcgi_send($deaf, fcgi_request('x', keep => 1)) or last;
+			my $unread;
+			wait_for(sub { recv $deaf, $unread, 1 << 20, MSG_PEEK;
+				return length $unread > $before
+					|| closed($deaf) });
+			last if length $unread <= $before;
+			$before = length $unread;
+		}
+		cmp_ok($n, '<', 2000, 'its connection is closed');
+		is(post_status($worker, event()), 200,
+			"others are served after $n answers");
+		is(terminate($worker), 0, 'SIGTERM ends the program');
+	};
 }
 
-# Another process fills the pipe after we saw that it is writable.
-SKIP: {
-	skip no_strace(), 2 if no_strace();
+subtest 'a pipe that another process fills does not block it' => sub {
+	plan skip_all => no_strace() if no_strace();
 	my ($read, $write) = full_pipe(1);
-	my $worker = worker(spool => new_spool(), stderr => $write, under => [
-		'strace', '-D', '-o', '/dev/null', '-e', 'inject=poll:retval=1']);
-	is((post($worker, event()) // {})->{status}, 200, 'a write that waits') for 1 .. 2;
-	is(terminate($worker), 0, 'a write that waits: SIGTERM ends it');
-}
+	# poll() says that the pipe is writable.
+	my $worker = worker(spool => new_spool(), stderr => $write,
+		under => [qw(strace -D -o /dev/null -e inject=poll:retval=1)]);
+	is(post_status($worker, event()), 200, 'stored') for 1 .. 2;
+	is(terminate($worker), 0, 'SIGTERM ends it');
+};
 
-# A file that can't take more for a while.
-{
-	my $spool = new_spool();
-	my $worker = worker(spool => $spool, under => ['prlimit', '--fsize=1000:']);
-	for (1 .. 20) {
-		post($worker, 'x', params => { HTTP_X_PROTOCOL_SIGNATURE => undef });
-	}
-	my $half = slurp($worker->{log});
-	is(length $half, 1000, 'a log that is full, in the middle of a line');
+subtest 'a line that a full file cut goes on when there is space' => sub {
+	my $worker = worker(spool => new_spool(),
+		under => ['prlimit', '--fsize=1000:']);
+	post_unsigned($worker) for 1 .. 20;
+	my $half = log_of($worker);
+	is(length $half, 1000, 'the file is full, within a line');
 	truncate $worker->{log}, 0;
-	ok(wait_for(sub { slurp($worker->{log}) =~ /\n/ }), 'it was rotated');
-	my ($rest) = slurp($worker->{log}) =~ /\A(.*\n)/;
-	like(($half =~ /([^\n]*)\z/)[0] . $rest, $LINE, 'the line goes on there');
+	ok(wait_for(sub { log_of($worker) =~ /\n/ }), 'it was emptied');
+	my ($rest) = log_of($worker) =~ /\A(.*\n)/;
+	like(($half =~ /([^\n]*)\z/)[0] . $rest, $LINE, 'the line is whole');
 	reap($worker);
-}
+};
 
-# CGI: the answer comes; the line does not.
-for my $blocking (1, 0) {
-	my $how = $blocking ? '' : ', O_NONBLOCK';
-	for ([pipe => full_pipe($blocking)], [socket => full_socket($blocking)],
-		[terminal => full_terminal($blocking)]) {
-		my ($what, $read, $write) = @$_;
-		SKIP: {
-			skip "no $what", 2 if !$write;
-			my $spool = new_spool();
-			my $run = cgi(spool => $spool, body => event(), start => 1,
-				stderr => $write);
+for (@BLOCKING) {
+	my ($blocking, $how) = @$_;
+	for ([pipe => \&full_pipe], [socket => \&full_socket],
+		[terminal => \&full_terminal]) {
+		my ($what, $make) = @$_;
+		subtest "CGI: a full $what$how delays no answer" => sub {
+			my ($read, $write) = $make->($blocking);
+			plan skip_all => "no $what" if !$write;
+			my $run = cgi(spool => new_spool(), body => event(),
+				start => 1, stderr => $write);
 			my $ended = wait_for(sub { -s "$run->{dir}/out" }, 10);
 			kill 'KILL', $run->{pid} if !$ended;
 			my $got = Hook::cgi_done($run->{pid}, $run->{dir});
-			is($got->{status}, 200, "CGI, a $what$how: it answers");
-			is($got->{exit}, 0, "CGI, a $what$how: and ends");
-		}
+			is($got->{status}, 200, 'it answers');
+			is($got->{exit}, 0, 'and ends');
+		};
 	}
 }
 
-# CGI: a standard output that is full, whether or not it waits.
-for my $blocking (1, 0) {
-	my ($read, $write) = full_pipe($blocking);
-	my $run = cgi(spool => new_spool(), body => event(), start => 1,
-		stdout => $write);
-	close $write;
-	ok(wait_for(sub { -s "$run->{dir}/err" }), 'CGI: it is stored');
-	my $text = read_until($read, sub { $_[0] =~ /\}\n\z/ });
-	$text =~ s/\Ax[x\n]*//;
-	is(answer($text)->{status}, 200, 'CGI: an answer that had to wait');
-	is(Hook::cgi_done($run->{pid}, $run->{dir})->{exit}, 0, '... came whole');
+for (@BLOCKING) {
+	my ($blocking, $how) = @$_;
+	subtest "CGI: a full standard output$how is waited for" => sub {
+		my ($read, $write) = full_pipe($blocking);
+		my $run = cgi(spool => new_spool(), body => event(),
+			start => 1, stdout => $write);
+		close $write;
+		ok(wait_for(sub { -s "$run->{dir}/err" }), 'it is stored');
+		my $text = read_until($read, sub { $_[0] =~ /\}\n\z/ });
+		$text =~ s/\Ax[x\n]*//;
+		is(answer($text)->{status}, 200, 'the answer is whole');
+		is(Hook::cgi_done($run->{pid}, $run->{dir})->{exit}, 0,
+			'exit status');
+	};
 }
-{
+
+subtest 'CGI: an answer that nobody reads ends with exit status 1' => sub {
 	local $Hook::PROGRAM = 'build/quick/protocol-hook';
 	my ($read, $write) = full_pipe(1);
 	my $run = cgi(spool => new_spool(), body => event(), start => 1,
@@ -224,9 +241,9 @@ for my $blocking (1, 0) {
 	close $write;
 	my $status;
 	ok(wait_for(sub { waitpid($run->{pid}, POSIX::WNOHANG()) > 0
-		and $status = $? >> 8, 1 }, 15), 'CGI: an answer that nobody reads');
-	is($status, 1, 'CGI: its exit status is 1');
+		and $status = $? >> 8, 1 }, 15), 'it ends');
+	is($status, 1, 'exit status');
 	kill 'KILL', $run->{pid};
-}
+};
 
 done_testing();

@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# A test that a signal ends leaves nothing: no process, no file.
+# A test that is ended by a signal leaves no process and no file.
 use strict;
 use warnings;
 use Test::More;
@@ -8,8 +8,9 @@ use Hook;
 plan skip_all => 'needs /proc, or ps' if !-e '/proc/self/stat' &&
 	system('ps -A -o pid= -o ppid= >/dev/null 2>&1') != 0;
 
-# What a test has when it is interrupted: a spool, workers, a program that waits
-# for its body, and a command that has started another.
+# A test that is interrupted while it has a spool, workers, a program that
+# waits for its body, and a command that has started another.  It prints their
+# numbers.
 my $TEST = <<'END';
 use Hook;
 $| = 1;
@@ -30,7 +31,7 @@ waitpid $command, 0;
 print "not interrupted\n";
 END
 
-# Runs COMMAND with DIR for its files; its process, and its output.
+# Starts COMMAND with its files in DIR; returns its process and its output.
 sub start {
 	my ($dir, @command) = @_;
 	pipe my $read, my $write or die $!;
@@ -46,7 +47,8 @@ sub start {
 	return ($pid, $read);
 }
 
-sub in_it {
+# Names in DIR.
+sub names_in {
 	my ($dir) = @_;
 	opendir my $d, $dir or die "$dir: $!";
 	my @names = grep { !/^\.\.?$/ } readdir $d;
@@ -54,31 +56,35 @@ sub in_it {
 }
 
 for my $signal (qw(HUP INT TERM PIPE)) {
-	my $dir = scratch();
-	my ($pid, $read) = start($dir, $^X, '-Itests/lib', '-e', $TEST, $signal);
-	my @pids = split ' ', <$read> // '';
-	is(scalar @pids, 5, "SIG$signal: it has begun");
-	cmp_ok(scalar in_it($dir), '>', 0, "SIG$signal: it has files");
-	close $read if $signal eq 'PIPE';
-	kill $signal, $pid if $signal ne 'PIPE';
-	waitpid $pid, 0;
-	is($?, 1 << 8, "SIG$signal: it fails");
-	my @left = @pids;
-	wait_for(sub { @left = grep { Hook::runs($_) } @left; !@left }, 5);
-	is("@left", '', "SIG$signal: no process is left");
-	is(join(' ', in_it($dir)), '', "SIG$signal: no file is left");
-	kill 'KILL', @left;
+	subtest "SIG$signal fails the test, and nothing is left" => sub {
+		my $dir = scratch();
+		my ($pid, $read) = start($dir, $^X, '-Itests/lib', '-e', $TEST,
+			$signal);
+		my @pids = split ' ', <$read> // '';
+		is(scalar @pids, 5, 'it has begun');
+		cmp_ok(scalar names_in($dir), '>', 0, 'it has files');
+		close $read if $signal eq 'PIPE';
+		kill $signal, $pid if $signal ne 'PIPE';
+		waitpid $pid, 0;
+		is($?, 1 << 8, 'exit status');
+		my @left = @pids;
+		wait_for(sub { @left = grep { Hook::runs($_) } @left; !@left },
+			5);
+		is("@left", '', 'no process is left');
+		is(join(' ', names_in($dir)), '', 'no file is left');
+		kill 'KILL', @left;
+	};
 }
 
-# Whoever reads the results goes, as with make check | head.
-{
+subtest 'make check | head leaves nothing' => sub {
 	my $dir = scratch();
 	my ($pid, $read) = start($dir, 'prove', '-v', '-Itests/lib',
 		'tests/core/cgi.t');
 	scalar <$read> for 1 .. 3;
 	close $read;
 	waitpid $pid, 0;
-	ok(wait_for(sub { !in_it($dir) }), 'prove | head: no file is left')
-		or diag(join ' ', in_it($dir));
-}
+	ok(wait_for(sub { !names_in($dir) }), 'no file is left')
+		or diag(join ' ', names_in($dir));
+};
+
 done_testing();

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# CGI: every system call of one delivery fails in turn with every errno that it
-# may give, once and from then on; the process is killed and told to end at each.
+# CGI: each system call of one delivery fails in turn, with each errno that it may
+# give, once and from then on; and the process gets SIGKILL and SIGTERM at each.
+# Faults.pm has the promise that must hold.
 use strict;
 use warnings;
 use Test::More;
@@ -9,15 +10,16 @@ use Faults;
 
 plan skip_all => 'needs strace that may trace' if !can_trace();
 
-# Late after a second, for what waits.
+# It stops waiting after a second.
 $Hook::PROGRAM = "$ENV{PWD}/build/quick/protocol-hook";
-my $first = qr/^open\w*\(.*"\/", O_RDONLY/;	# main's first call
+my $first = qr/^open\w*\(.*"\/", O_RDONLY/;	# the first call of main()
 my $trace = scratch() . '/trace';
 cgi(spool => new_spool(), body => event(),
 	under => ['strace', '-o', $trace]);
 my @calls = calls(slurp($trace), $first);
 cmp_ok(scalar @calls, '>', 40, scalar(@calls) . ' calls in one delivery');
 
+# Delivers under the fault INJECT; returns which promises are broken.
 sub under_fault {
 	my ($inject) = @_;
 	my ($body) = fresh_bodies(1);
@@ -38,11 +40,11 @@ for my $name (sort keys %by_name) {
 				under_fault("$name:$fault");
 		}
 	}
-	is(join("\n", @broken), '', "$name, " . @{ $by_name{$name} } . ' times');
+	is(join("\n", @broken), '', "$name, " . @{ $by_name{$name} } . ' calls: no promise is broken');
 }
 my $tally = tally();
 diag("faults in CGI: $tally->{runs} runs, $tally->{acknowledged} acknowledged, "
 	. "$tally->{refused} not, $tally->{broken} broken");
-cmp_ok($tally->{acknowledged}, '>', 0, 'some faults do no harm');
-cmp_ok($tally->{refused}, '>', 0, 'some are seen');
+cmp_ok($tally->{acknowledged}, '>', 0, 'some deliveries are acknowledged');
+cmp_ok($tally->{refused}, '>', 0, 'some deliveries are refused');
 done_testing();

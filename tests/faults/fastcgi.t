@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# FastCGI: as in cgi.t, for a delivery alone and for three in one group; and the
-# worker lives on, unless it was still starting.
+# FastCGI: the faults of cgi.t, for a single delivery and for a group of three;
+# and the worker serves the next request, unless it was still starting.
 use strict;
 use warnings;
 use Test::More;
@@ -11,16 +11,16 @@ plan skip_all => 'needs strace that may trace' if !can_trace();
 $SIG{PIPE} = 'IGNORE';
 $Hook::PROGRAM = "$ENV{PWD}/build/quick/protocol-hook";
 
-my $first = qr/^open\w*\(.*"\/", O_RDONLY/;	# main's first call
+my $first = qr/^open\w*\(.*"\/", O_RDONLY/;	# the first call of main()
 
-# Delivers BODIES as one group to a worker under strace with OPTIONS; their
-# answers.
+# Delivers BODIES as one group; returns the answers.
 sub deliver {
 	my ($worker, $bodies) = @_;
 	return map { answer_of($worker, $_) } send_group($worker, @$bodies);
 }
 
-# A connection of a worker that died stays open, as we hold the listener.
+# The answer, or {} if there is none: the connection of a worker that has died
+# before it accepted it stays open, as we hold the listener.
 sub answer_of {
 	my ($worker, $socket) = @_;
 	for (1 .. 20) {
@@ -59,7 +59,7 @@ for my $size (1, 3) {
 		my ($name, $n) = @$_;
 		$serving ||= $name =~ /^p?poll$/;
 		$count{$name}++;
-		# Its start was seen with the smaller group.
+		# The start is the same for each size.
 		next if $size > 1 && !$serving;
 		for my $fault (faults($name, $n)) {
 			my $inject = "$name:$fault";
@@ -71,25 +71,25 @@ for my $size (1, 3) {
 				my @got = deliver($worker, \@bodies);
 				return @got;
 			});
-			# EACCES is what a replaced spool gives: then it ends, for
-			# a new one to be started.
+			# EACCES means that the spool was replaced: the worker ends,
+			# so that a new one is started.
 			if ($serving && $fault =~ /^error=(?!EACCES)\w+:when=\d+$/) {
 				my ($more) = fresh_bodies(1);
 				my ($got) = deliver($worker, [$more]);
-				push @why, 'the worker does not live on'
+				push @why, 'the worker does not serve the next request'
 					if ($got->{status} // '') ne '200';
 			}
 			reap($worker, 'KILL');
 			push @{ $broken{$name} }, map { "$inject: $_" } @why;
 		}
 	}
-	ok($serving, "$size in a group: it was seen to serve");
+	ok($serving, "$size in a group: the trace has its event loop");
 	is(join("\n", @{ $broken{$_} // [] }), '',
-		"$size in a group: $_, $count{$_} times") for sort keys %count;
+		"$size in a group: $_, $count{$_} calls: no promise is broken") for sort keys %count;
 }
 my $tally = tally();
 diag("faults in FastCGI: $tally->{runs} runs, $tally->{acknowledged} "
 	. "acknowledged, $tally->{refused} not, $tally->{broken} broken");
-cmp_ok($tally->{acknowledged}, '>', 0, 'some faults do no harm');
-cmp_ok($tally->{refused}, '>', 0, 'some are seen');
+cmp_ok($tally->{acknowledged}, '>', 0, 'some deliveries are acknowledged');
+cmp_ok($tally->{refused}, '>', 0, 'some deliveries are refused');
 done_testing();

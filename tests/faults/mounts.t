@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# Mounts on which a delivery can't be stored: GET says so, each delivery gets
-# an error that names the mount, and nothing is lost.
+# Mounts on which a delivery cannot be stored: GET and each delivery get an error
+# whose log line names the mount, and nothing is lost.
 use strict;
 use warnings;
 use Test::More;
@@ -19,28 +19,36 @@ sub bind_mount {
 }
 
 for my $sub (qw(new archive rejected)) {
-	my $spool = new_spool();
-	is(get($spool)->{status}, 200, 'ready');
-	my $other = scratch();
-	bind_mount($other, "$spool/$sub");
-	for my $got (get($spool), cgi(spool => $spool, body => event())) {
-		isnt($got->{status}, 200, "$sub/ is a bind mount: not 200");
-		like($got->{log}, qr{reason="$sub/ in the spool is a mount of its own},
-			'the log says why');
-	}
-	my $worker = worker(spool => $spool);
-	isnt(post($worker, event())->{status}, 200, 'nor by FastCGI');
-	reap($worker);
-	unmount_disk({ at => "$spool/$sub" });
-	is(cgi(spool => $spool, body => event())->{status}, 200,
-		'without it all is well');
+	subtest "$sub/ as a bind mount is refused" => sub {
+		my $spool = new_spool();
+		is(get($spool)->{status}, 200, 'before: GET');
+		my $other = scratch();
+		bind_mount($other, "$spool/$sub");
+		for (['GET', get($spool)],
+			['a delivery', cgi(spool => $spool, body => event())]) {
+			my ($name, $got) = @{$_};
+			isnt($got->{status}, 200, "$name by CGI: status");
+			like($got->{log},
+				qr{reason="$sub/ in the spool is a mount of its own},
+				"$name by CGI: the log says why");
+		}
+		my $worker = worker(spool => $spool);
+		isnt(post($worker, event())->{status}, 200,
+			'a delivery by FastCGI: status');
+		reap($worker);
+		unmount_disk({ at => "$spool/$sub" });
+		is(cgi(spool => $spool, body => event())->{status}, 200,
+			'after: a delivery is stored');
+	};
 }
 
-# The whole spool may be one.
-my ($spool, $there) = (new_spool(), new_spool());
-bind_mount($there, $spool);
-is(get($spool)->{status}, 200, 'the spool is a bind mount: ready');
-is(cgi(spool => $spool, body => event())->{status}, 200, 'and stores');
-unmount_disk({ at => $spool });
+subtest 'the whole spool may be a bind mount' => sub {
+	my ($spool, $there) = (new_spool(), new_spool());
+	bind_mount($there, $spool);
+	is(get($spool)->{status}, 200, 'GET');
+	is(cgi(spool => $spool, body => event())->{status}, 200,
+		'a delivery is stored');
+	unmount_disk({ at => $spool });
+};
 
 done_testing();

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# The power fails under load, on real file systems: whatever was acknowledged
-# is there afterwards, and whole.  And the test can tell: with each flush left
-# out in turn, deliveries are lost.
+# The power fails under load, on real file systems: what was acknowledged is there
+# afterwards, and whole.  The counterproof: if a kind of flush is left out,
+# deliveries are lost.
 use strict;
 use warnings;
 use Test::More;
@@ -17,8 +17,8 @@ my $cuts = $ENV{CUTS} // 24;
 my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 my %sum;
 
-# A client that delivers until it is refused, or once; writes the digest of each
-# delivery that was acknowledged to FILE.
+# Starts a client that delivers until it is refused, or ONCE.  It writes the
+# digest of each acknowledged delivery to FILE.
 sub client {
 	my ($worker, $file, $once) = @_;
 	my $pid = fork // die $!;
@@ -36,8 +36,9 @@ sub client {
 	POSIX::_exit(0);
 }
 
-# One cut: (acknowledged, of these lost, torn files).  Under load, or with UNDER
-# after one delivery, which no later flush can save.
+# Cuts the power once, under load, or with UNDER after one delivery of each client,
+# which no later flush can save.  Returns how many deliveries were acknowledged,
+# how many of these are lost, and how many files are torn or there twice.
 sub cut {
 	my ($disk, $own, $clients, @under) = @_;
 	my $spool = $own ? $disk->{at} : "$disk->{at}/spool";
@@ -64,7 +65,7 @@ sub cut {
 	return (scalar @acknowledged, $lost, ($torn // 0) + $twice);
 }
 
-# Several cuts, each after the other on the same disk.
+# Cuts the power N times on the same disk; returns the sums.
 sub cuts {
 	my ($type, $own, $clients, $n, @under) = @_;
 	my $disk = new_disk(type => $type);
@@ -87,9 +88,9 @@ for my $way (@ways) {
 	my ($acknowledged, $lost, $torn) = cuts($type, $own, $clients, $n);
 	my $name = "$type, " . ($own ? 'a file system of its own' : 'shared')
 		. ", $clients at a time, $n cuts";
-	is($lost, 0, "$name: nothing of $acknowledged lost");
-	is($torn, 0, "$name: nothing torn, nothing twice");
-	cmp_ok($acknowledged, '>', 0, "$name: something was delivered");
+	is($lost, 0, "$name: none of $acknowledged acknowledged is lost");
+	is($torn, 0, "$name: none is torn or there twice");
+	cmp_ok($acknowledged, '>', 0, "$name: some were acknowledged");
 	$sum{cuts} += $n;
 	$sum{acknowledged} += $acknowledged;
 	$sum{lost} += $lost;
@@ -97,8 +98,8 @@ for my $way (@ways) {
 diag("power: $sum{cuts} cuts, $sum{acknowledged} acknowledged, "
 	. "$sum{lost} lost");
 
-# The negative control.  Only more than one file is flushed by syncfs, and what
-# starts the writes before it makes losses rare.
+# The counterproof.  syncfs is used only for more than one file; and as
+# sync_file_range starts the writes before it, losses are rare without syncfs.
 for (['fdatasync', 'ext4', 0], ['fdatasync', 'xfs', 0], ['fsync', 'ext4', 0],
 	['fsync', 'xfs', 0], ['syncfs/sync_file_range', 'ext4', 1],
 	['syncfs/sync_file_range', 'xfs', 1],

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# A group whose files several threads flush: the flush of each fails in turn,
-# and there is no thread to be had.
+# A group whose files are flushed by several threads: the flush of each fails in
+# turn, and no thread can be started.
 use strict;
 use warnings;
 use Test::More;
@@ -10,7 +10,7 @@ use Faults;
 my $SIZE = 12;	# some threads have one file, some two
 my $shim = 'build/shim.so';	# no path for LD_PRELOAD may have a space
 
-# Delivers BODIES as one group to a worker under UNDER; their answers.
+# Delivers BODIES as one group to a worker under UNDER; returns the answers.
 sub deliver {
 	my ($spool, $under, @bodies) = @_;
 	my $worker = worker(spool => $spool, under => $under);
@@ -18,53 +18,70 @@ sub deliver {
 	reap($worker);
 	return @got;
 }
-
+sub count_status {
+	my ($status, @got) = @_;
+	return scalar grep { ($_->{status} // '') eq $status } @got;
+}
 sub shimmed { return ['env', "LD_PRELOAD=$shim", @_] }
 
-for my $n (1 .. $SIZE) {
-	my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
-	my @got;
-	is(join("\n", attempt(\@bodies, $spool, sub {
-		return @got = deliver($spool, shimmed("SHIM_FDATASYNC=$n"),
-			@bodies);
-	})), '', "flush $n fails: the promise holds");
-	my %status;
-	$status{$_->{status} // 'none'}++ for @got;
-	is_deeply(\%status, { 200 => $SIZE - 1, 503 => 1 },
-		'one is asked for again, the others are stored');
-}
-my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
-my @got = deliver($spool, shimmed('SHIM_NOTHREAD=1'), @bodies);
-is((grep { ($_->{status} // '') eq '200' } @got), $SIZE, 'without threads');
-is_deeply([sort(content($spool, 'new'))], [sort @bodies], 'all are there');
-SKIP: {
-	skip no_strace(), 1 if no_strace();
-	my $trace = scratch() . '/trace';
-	deliver(new_spool(), ['strace', '-D', '-o', $trace, '-e',
-		'trace=fdatasync', '-E', "LD_PRELOAD=$shim", '-E',
-		'SHIM_NOTHREAD=1'], fresh_bodies($SIZE));
-	my $flushed = () = slurp($trace) =~ /^fdatasync\(.* = 0$/mg;
-	is($flushed, $SIZE, 'and flushed');
-}
+subtest 'a flush that fails concerns one delivery' => sub {
+	for my $n (1 .. $SIZE) {
+		my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
+		my @got;
+		is(join("\n", attempt(\@bodies, $spool, sub {
+			return @got = deliver($spool,
+				shimmed("SHIM_FDATASYNC=$n"), @bodies);
+		})), '', "flush $n fails: no promise is broken");
+		my %status;
+		$status{$_->{status} // 'none'}++ for @got;
+		is_deeply(\%status, { 200 => $SIZE - 1, 503 => 1 },
+			"flush $n fails: one is refused, the others are stored");
+	}
+};
 
-# Flushes that cost nothing: no threads, but each file's flush.
-for my $n (1 .. 4) {
+subtest 'without threads all are flushed and stored' => sub {
 	my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
-	my $worker = worker(spool => $spool, under => shimmed(
-		'SHIM_NOFLUSH=/fdatasync/', 'SHIM_FDATASYNC=' . (3 + 3 * $n)));
-	post($worker, event()) for 1 .. 3;
-	is((grep { ($_->{status} // '') eq '503' } map { fcgi_recv($_) // {} }
-		send_group($worker, @bodies)), 1, 'quick flushes: one fails');
-	reap($worker);
-}
+	my @got = deliver($spool, shimmed('SHIM_NOTHREAD=1'), @bodies);
+	is(count_status(200, @got), $SIZE, 'all are answered 200');
+	is_deeply([sort(content($spool, 'new'))], [sort @bodies],
+		'all are stored');
+	SKIP: {
+		skip no_strace(), 1 if no_strace();
+		my $trace = scratch() . '/trace';
+		deliver(new_spool(), ['strace', '-D', '-o', $trace, '-e',
+			'trace=fdatasync', '-E', "LD_PRELOAD=$shim", '-E',
+			'SHIM_NOTHREAD=1'], fresh_bodies($SIZE));
+		my $flushed = () = slurp($trace) =~ /^fdatasync\(.* = 0$/mg;
+		is($flushed, $SIZE, 'all are flushed');
+	}
+};
+
+# After three fast flushes no thread is started; the fault comes in a group that
+# follows them.
+subtest 'flushes that are faster than threads: each file is still flushed' => sub {
+	for my $n (1 .. 4) {
+		my ($spool, @bodies) = (new_spool(), fresh_bodies($SIZE));
+		my $worker = worker(spool => $spool, under => shimmed(
+			'SHIM_NOFLUSH=/fdatasync/',
+			'SHIM_FDATASYNC=' . (3 + 3 * $n)));
+		post($worker, event()) for 1 .. 3;
+		is(count_status(503, map { fcgi_recv($_) // {} }
+			send_group($worker, @bodies)), 1,
+			'flush ' . 3 * $n . ' of the group fails: one is refused');
+		reap($worker);
+	}
+};
+
+subtest 'a file without place on the disk: the whole group is refused' => sub {
+	plan skip_all => 'needs strace that may trace' if !can_trace();
+	my @got = deliver(new_spool(), ['strace', '-D', '-o', '/dev/null', '-e',
+		'inject=sync_file_range:error=EIO:when=5'], fresh_bodies($SIZE));
+	is(count_status(503, @got), $SIZE, 'all are answered 503');
+};
 
 # strace counts the calls of each thread apart.
-SKIP: {
-	skip 'needs strace that may trace', 1 if !can_trace();
-	my @got = deliver(new_spool(), ['strace', '-D', '-o', '/dev/null', '-e',
-		'inject=sync_file_range:error=EIO:when=5'], @bodies);
-	is((grep { ($_->{status} // '') eq '503' } @got), $SIZE,
-		'one has no place: all are asked for again');
+subtest 'no promise is broken by a fault in a thread' => sub {
+	plan skip_all => 'needs strace that may trace' if !can_trace();
 	for my $fault (map({ ("fdatasync:error=EIO:when=$_",
 		"fdatasync:signal=SIGKILL:when=$_",
 		"fdatasync:signal=SIGTERM:when=$_") } 1, 2),
@@ -76,5 +93,5 @@ SKIP: {
 				'/dev/null', '-e', "inject=$fault"], @bodies);
 		})), '', $fault);
 	}
-}
+};
 done_testing();

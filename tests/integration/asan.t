@@ -1,21 +1,34 @@
 #!/usr/bin/perl
-# What make check-asan runs would find a byte that is written past its end.
+# The build of make check-asan reports a byte that is written after the end of a
+# buffer: it finds the mutations asan-*.
 use strict;
 use warnings;
 use Test::More;
 use Hook;
 
 $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
-for my $patch (undef, glob 'tests/plants/asan-*.patch') {
+
+sub check_build {
+	my ($patch) = @_;
 	my $dir = scratch();
-	my $name = $patch // 'no bug';
-	is(system($patch ? ('sh', 'tests/plants/plant', $patch, $dir)
-		: ('sh', 'scripts/copy', $dir)), 0, "$name: copied");
-	is(system("make -s -C $dir all-asan"), 0, "$name: built");
+	is(system($patch ? ('sh', 'tests/mutations/apply', $patch, $dir)
+		: ('sh', 'scripts/copy', $dir)), 0, 'the tree is copied');
+	is(system("make -s -C $dir all-asan"), 0, 'it is built');
 	local $Hook::PROGRAM = "$dir/protocol-hook";
-	my $got = cgi(spool => new_spool(), body => event(), under => ['env']);
-	is($got->{status}, $patch ? undef : 200, "$name: the answer");
-	like($got->{log}, $patch ? qr/ERROR: AddressSanitizer/ : qr/\A$TS result=.*\n\z/,
-		"$name: standard error");
+	return cgi(spool => new_spool(), body => event(), under => ['env']);
+}
+
+subtest 'without a bug, a delivery is stored and nothing is reported' => sub {
+	my $got = check_build();
+	is($got->{status}, 200, 'status');
+	like($got->{log}, qr/\A$TS result=.*\n\z/, 'standard error');
+};
+
+for my $patch (glob 'tests/mutations/asan-*.patch') {
+	subtest "$patch: the bug is reported" => sub {
+		my $got = check_build($patch);
+		is($got->{status}, undef, 'there is no answer');
+		like($got->{log}, qr/ERROR: AddressSanitizer/, 'standard error');
+	};
 }
 done_testing();

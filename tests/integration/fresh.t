@@ -1,9 +1,9 @@
 #!/usr/bin/perl
-# The README's first commands and make deb, from the archive of make dist, in
-# fresh minimal Debians, each with processes and memory of its own that end with
-# it: see newcomer, which runs there.  On Debian 12 a user with sudo comes first,
-# in a path with a space, and on 13 root; then the other, who finds everything
-# installed, and no apt-get.
+# Runs newcomer in fresh minimal Debian systems: the first commands of the README,
+# and make deb, in the unpacked archive of make dist.  On Debian 12 a user with
+# sudo runs them first, in a path with a space, and then root; on 13 root comes
+# first.  The second finds everything installed, and no apt-get.  Each system has
+# namespaces and a tmpfs of its own, which end with it.
 use strict;
 use warnings;
 use Test::More;
@@ -26,14 +26,14 @@ is(system('make -s dist >/dev/null'), 0, 'make dist');
 my ($version) = slurp('Makefile') =~ /^VERSION := (\S+)/m;
 my $name = "protocol-hook-$version";
 
-# Runs newcomer in SUITE; its process, and the file of what it says.
+# Starts newcomer in SUITE; returns its process and the file of its output.
 sub start {
 	my ($suite) = @_;
 	my $dir = scratch();
 	mkdir "$dir/root" or die $!;
 	my $tar = abs_path("build/fresh-$suite.tar");
 	my $log = "$dir/tap";
-	# What is mounted is seen in there only, and ends with it.
+	# The mounts exist only in its namespace, and end with it.
 	my $script = <<"END";
 	mount -t tmpfs -o mode=755 fresh $dir/root
 	tar -xpf $tar -C $dir/root --numeric-owner
@@ -63,7 +63,7 @@ for my $run (map { start($_) } sort keys %FIRST) {
 		SKIP: { skip "$run->{suite}: no mirror answers", 1 }
 		next;
 	}
-	is($? >> 8, 0, "$run->{suite}: it ran to its end");
+	is($? >> 8, 0, "$run->{suite}: newcomer exits with 0");
 	my $tap = slurp($run->{log});
 	my ($plan) = $tap =~ /^1\.\.(\d+)$/m;
 	my $n = 0;
@@ -75,6 +75,6 @@ for my $run (map { start($_) } sort keys %FIRST) {
 			diag("$run->{suite}: $_");
 		}
 	}
-	is($n, $plan, "$run->{suite}: all of it");
+	is($n, $plan, "$run->{suite}: all planned tests ran");
 }
 done_testing();

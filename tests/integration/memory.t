@@ -16,7 +16,7 @@ sub rss {
 	return $kb;
 }
 
-# Keeps 16 connections busy.
+# Delivers N bodies or some more, on 16 connections at a time.
 sub deliver {
 	my ($n) = @_;
 	my @sockets = map { fcgi_connect($worker) } 1 .. 16;
@@ -30,14 +30,14 @@ sub deliver {
 	return $stored;
 }
 
-cmp_ok(deliver(100), '>=', 100, '100 deliveries');
+cmp_ok(deliver(100), '>=', 100, '100 deliveries are stored');
 my $first = rss();
-cmp_ok(deliver(10_000), '>=', 10_000, '10,000 deliveries');
+cmp_ok(deliver(10_000), '>=', 10_000, '10,000 deliveries are stored');
 my $many = rss();
-cmp_ok($many - $first, '<=', 1024, "$first KB after 100, $many KB after 10,100");
-is(post($worker, event(pad => (1 << 20) - 200))->{status}, 200, '1 MB') for 1 .. 3;
-# What they were read into stays.
-cmp_ok(rss() - $many, '<=', 1536, rss() . ' KB after bodies of 1 MB');
-cmp_ok(rss(), '<', 4096, 'under 4 MB');
+cmp_ok($many - $first, '<=', 1024, "it stays flat: $first KB after 100 deliveries, $many KB after 10,100");
+is(post($worker, event(pad => (1 << 20) - 200))->{status}, 200, 'a body of 1 MB is stored') for 1 .. 3;
+# The memory into which a body was read is kept.
+cmp_ok(rss() - $many, '<=', 1536, 'it grows little: ' . rss() . ' KB after bodies of 1 MB');
+cmp_ok(rss(), '<', 4096, 'it is below 4 MB');
 reap($worker);
 done_testing();

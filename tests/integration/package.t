@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# The Debian package, in a Debian of its own that is booted for it: see
-# first-half-hour, which runs there.
+# Builds the Debian package, boots a Debian system for it, and runs
+# first-half-hour there.
 use strict;
 use warnings;
 use Test::More;
@@ -25,7 +25,7 @@ sub sh {
 	return $? == 0;
 }
 
-# It is the same for every run, and takes the longest.
+# It takes the longest, and can be used by several runs.
 debian_base($base, 'bookworm', @packages);
 
 delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);
@@ -36,18 +36,18 @@ my $dir = tempdir('hook-XXXXXXXX', CLEANUP => 1,
 	DIR => -d -w '/dev/shm' ? '/dev/shm' : '/tmp');
 my $root = "$dir/root";
 mkdir $root or die $!;
-sh("tar -xpf $base -C $root --numeric-owner", 'unpack it');
+sh("tar -xpf $base -C $root --numeric-owner", 'the system is unpacked');
 my ($deb) = glob 'build/deb/protocol-hook_*.deb';
 my ($install) = slurp('docs/operating.md') =~ /^    apt install (\S+) /m;
-is(join(' ', glob $install), "./$deb", 'docs/operating.md knows where it is');
-sh("dpkg-deb -x $deb $dir/content", 'its content');
+is(join(' ', glob $install), "./$deb", 'docs/operating.md has the path of the package');
+sh("dpkg-deb -x $deb $dir/content", 'the package is unpacked');
 is(join("\n", dead_links("$dir/content/usr/share/doc/protocol-hook")), '',
-	'no link of its documents leads nowhere');
+	'its documents have no dead link');
 cmp_ok(scalar documents("$dir/content/usr/share/doc/protocol-hook"), '>', 3,
-	'of which there are some');
+	'there are some documents');
 mkdir "$root/package" or die $!;
 sh("cp $deb $root/package/protocol-hook.deb && cp debian/tests/deliver "
-	. "tests/integration/first-half-hour $root/package/", 'the package');
+	. "tests/integration/first-half-hour $root/package/", 'the package is copied there');
 unlink glob "$root/etc/systemd/system/multi-user.target.wants/{nginx,lighttpd}*";
 open my $fh, '>', "$root/etc/systemd/system/trial.service" or die $!;
 print {$fh} <<'END';
@@ -66,11 +66,11 @@ WantedBy=default.target
 END
 close $fh or die $!;
 sh("systemctl --root=$root enable trial.service && "
-	. "systemctl --root=$root set-default multi-user.target", 'what to run');
+	. "systemctl --root=$root set-default multi-user.target", 'first-half-hour is to run at boot');
 system("timeout -k 5 300 systemd-nspawn -q -D $root --boot --register=no "
 	. "--keep-unit --private-network -M hook$$ </dev/null >$dir/console 2>&1");
 
-# Its TAP is ours.
+# The results there become our results.
 my $tap = -e "$root/package/tap" ? slurp("$root/package/tap") : '';
 my $plan;
 for (split /\n/, $tap) {
@@ -82,5 +82,5 @@ for (split /\n/, $tap) {
 		diag($_);
 	}
 }
-ok($plan, 'it ran to its end') or diag(slurp("$dir/console"));
+ok($plan, 'first-half-hour ran to its end') or diag(slurp("$dir/console"));
 done_testing();

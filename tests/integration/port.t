@@ -1,8 +1,8 @@
 #!/usr/bin/perl
-# What of make check-port is quick: make says all that is missing at once, and
-# that libraries are too old; the branches for
-# other systems and for Nettle 4 compile, and store; the program's bytes depend
-# neither on the folder nor on the time, the locale or the mask.
+# The quick part of make check-port: make names everything that is missing, and
+# libraries that are too old; the branches for other systems and for Nettle 4
+# compile, and store deliveries; builds are reproducible in other directories, at
+# other times, with other locales and umasks.
 use strict;
 use warnings;
 use Test::More;
@@ -19,7 +19,7 @@ sub sh {
 }
 
 # Old libraries.
-is(system("sh scripts/copy $dir/old"), 0, 'a copy');
+is(system("sh scripts/copy $dir/old"), 0, 'the tree is copied');
 mkdir "$dir/pc" or die $!;
 for (['fcgi', '2.4.1', '2.4.2'], ['nettle', '3.3', '3.4'],
 	['json-c', '0.13.1', '0.15']) {
@@ -31,11 +31,11 @@ for (['fcgi', '2.4.1', '2.4.2'], ['nettle', '3.3', '3.4'],
 		sh("PKG_CONFIG_PATH=$dir/pc make -s -C $dir/old");
 	isnt($status, 0, "$library $old is refused");
 	like($out, qr/^protocol-hook needs \Q$library\E >= \Q$needed\E; here is \Q$old\E$/m,
-		'in a sentence');
+		"$library $old: the message");
 	unlink "$dir/pc/$library.pc";
 }
 
-# A bare system: no compiler, no pkg-config, no library; nothing else is said.
+# A bare system, without compiler, pkg-config and libraries.
 {
 	mkdir "$dir/bare" or die $!;
 	for my $tool (qw(sh awk cat cmp echo env grep make mkdir rm sed)) {
@@ -46,16 +46,17 @@ for (['fcgi', '2.4.1', '2.4.2'], ['nettle', '3.3', '3.4'],
 	my $needs = join '', map { "protocol-hook needs $_\n" } 'a C compiler (cc)',
 		'pkg-config', 'fcgi >= 2.4.2', 'nettle >= 3.4', 'json-c >= 0.15';
 	my ($status, $out) = sh($bare);
-	isnt($status, 0, 'nothing is there: make fails');
-	is($out =~ s/^make: .*\n//mgr, $needs, 'and names all of it');
+	isnt($status, 0, 'a bare system: make fails');
+	is($out =~ s/^make: .*\n//mgr, $needs, 'a bare system: make names everything that is missing, and no more');
 	symlink '/bin/false', "$dir/bare/$_" or die $! for qw(apt-get dpkg-query);
 	($status, $out) = sh($bare);
 	is($out =~ s/^make: .*\n//mgr, $needs . 'As root: apt-get install gcc '
 		. "libc6-dev pkg-config libfcgi-dev nettle-dev libjson-c-dev\n",
-		"and Debian's packages, where there is apt-get");
+		"a bare system with apt-get: make also names Debian's packages");
 }
 
-# Other systems, and what must not compile there.
+# Other systems, by their macros and headers; and the calls that they lack, which
+# must not compile.
 for (['OpenBSD', '-U__linux__ -D__OpenBSD__', 'openbsd bsd',
 		'return memfd_create("", 0);', 'return syncfs(0);'],
 	['FreeBSD', '-U__linux__ -D__FreeBSD__', 'freebsd bsd',
@@ -73,7 +74,7 @@ for (['OpenBSD', '-U__linux__ -D__OpenBSD__', 'openbsd bsd',
 		map { "-isystem tests/port/$_" } split ' ', $stubs;
 	my $copy = "$dir/$name";
 	$copy =~ s/ /-/g;
-	is(system("sh scripts/copy $copy"), 0, "$name: a copy");
+	is(system("sh scripts/copy $copy"), 0, "$name: the tree is copied");
 	my ($status, $out) = sh("make -s -j2 -C $copy CFLAGS='-O0 -Werror' "
 		. "CPPFLAGS='$flags' all");
 	is($status, 0, "$name: it compiles") or diag($out);
@@ -81,13 +82,13 @@ for (['OpenBSD', '-U__linux__ -D__OpenBSD__', 'openbsd bsd',
 	my $spool = new_spool();
 	my $body = event();
 	is(cgi(spool => $spool, body => $body)->{status}, 200,
-		"$name: stored by CGI");
+		"$name: CGI stores");
 	my $worker = worker(spool => $spool);
 	is((post($worker, $body) // {})->{json}{status}, 'duplicate',
-		"$name: known by FastCGI");
+		"$name: FastCGI recognises a duplicate");
 	my $large = event(pad => 300_000);
 	is((post($worker, $large) // {})->{json}{status}, 'stored',
-		"$name: in many pieces");
+		"$name: FastCGI stores a body in many parts");
 	reap($worker);
 	for my $line ('return 0;', @not) {
 		open my $fh, '>', "$copy/not.c" or die $!;
@@ -103,7 +104,7 @@ for (['OpenBSD', '-U__linux__ -D__OpenBSD__', 'openbsd bsd',
 	}
 }
 
-# The same bytes.
+# Reproducible builds.
 my @sums;
 for (['a', 'umask 022; export TZ=UTC LC_ALL=C'], ['b/much/longer',
 	'umask 077; export TZ=Asia/Tokyo LC_ALL=C.UTF-8']) {
@@ -119,7 +120,7 @@ for (['a', 'umask 022; export TZ=UTC LC_ALL=C'], ['b/much/longer',
 	is(sprintf('%03o', (stat "$dir/$where/root/usr/local/bin/$_")[2] & 0777),
 		'755', "$where: installed for all: $_") for '.', 'protocol-hook';
 }
-is($sums[0], $sums[1], 'the same bytes of the program');
+is($sums[0], $sums[1], 'the program has the same bytes');
 
 SKIP: {
 	skip 'needs a git repository', 1
@@ -131,6 +132,6 @@ SKIP: {
 		push @sums, map { Digest::SHA->new(256)->addfile($_)->hexdigest }
 			glob "$dir/clone-$mask/build/*.tar.gz";
 	}
-	is($sums[0] // 'none', $sums[1], 'the same bytes of the tarball');
+	is($sums[0] // 'none', $sums[1], 'the archive has the same bytes with any umask');
 }
 done_testing();

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# What a release is made of: the same bytes twice, also from the archive itself,
-# all places with one version, and an installation that goes without a trace.
+# A release: the archive is reproducible, also from the archive itself; all files
+# name one version; make uninstall removes what make install has installed.
 use strict;
 use warnings;
 use Test::More;
@@ -20,7 +20,7 @@ sub sh {
 	return ($? >> 8, $out);
 }
 
-# In different places, under different times, locales and masks.
+# In different directories, at different times, with different locales and umasks.
 my @sums;
 for (['a', 'umask 022; export TZ=UTC LC_ALL=C'],
 	['b/much-longer', 'umask 077; export TZ=Asia/Tokyo LC_ALL=C.UTF-8']) {
@@ -32,43 +32,43 @@ for (['a', 'umask 022; export TZ=UTC LC_ALL=C'],
 	push @sums, Digest::SHA->new(256)->addfile($tar)->hexdigest;
 	sleep 1;
 }
-is($sums[0], $sums[1], 'the same bytes');
+is($sums[0], $sums[1], 'both archives have the same bytes');
 {
 	my ($tar) = glob "$dir/a/build/*.tar.gz";
 	my ($status, $out) = sh("mkdir '$dir/an archive' && "
 		. "tar -xzf $tar -C '$dir/an archive' --strip-components=1 && "
 		. "cd '$dir/an archive' && touch README.md && chmod -R go= . && "
 		. 'make -s -j2 && make -s dist');
-	is($status, 0, 'make dist where it was unpacked') or diag($out);
+	is($status, 0, 'make dist in the unpacked archive') or diag($out);
 	is(slurp("$dir/an archive/build/" . basename($tar)), slurp($tar),
-		'the same bytes');
+		'it has the same bytes');
 }
 
 my $clone = "$dir/a";
 my ($status, $out) = sh("cd $clone && make -s check-release");
-is($status, 0, 'one version everywhere') or diag($out);
+is($status, 0, 'check-release: all files name one version') or diag($out);
 my ($version) = slurp("$clone/Makefile") =~ /^VERSION := (\S+)/m;
 for my $file (qw(NEWS.md debian/changelog examples/rpm/protocol-hook.spec)) {
 	sh("cd $clone && sed -i 's/\Q$version\E/9.9.9/' $file");
 	($status, $out) = sh("cd $clone && make -s check-release");
-	isnt($status, 0, "another one in $file");
-	like($out, qr/$file says '9\.9\.9'/, 'is named');
+	isnt($status, 0, "check-release: another version in $file fails");
+	like($out, qr/$file says '9\.9\.9'/, 'check-release: it names the file');
 	sh("cd $clone && git checkout -q $file");
 }
 sh("cd $clone && git tag v$version");
-is((sh("cd $clone && make -s check-release"))[0], 0, 'its tag');
+is((sh("cd $clone && make -s check-release"))[0], 0, 'check-release: with the tag of the version');
 sh("cd $clone && git tag v9.9.9");
 ($status, $out) = sh("cd $clone && make -s check-release");
-isnt($status, 0, 'the tag of another version');
+isnt($status, 0, 'check-release: with the tag of another version');
 
-# Installed, and removed.
+# Installed and uninstalled, with all knobs set.
 my $knobs = "DESTDIR=$dir/root PREFIX=/usr UNITDIR=/usr/lib/systemd/system "
 	. 'CGIDIR=/usr/lib/cgi-bin';
 ($status, $out) = sh("make -s install $knobs");
 is($status, 0, 'make install') or diag($out);
 my %there = map { s{^\Q$dir\E/root}{}r => 1 }
 	split /\n/, qx(find $dir/root -type f);
-ok($there{$_}, $_) for qw(/usr/bin/protocol-hook
+ok($there{$_}, "make install: $_") for qw(/usr/bin/protocol-hook
 	/usr/share/man/man1/protocol-hook.1 /usr/share/man/man8/protocol-hook.8
 	/usr/share/man/man5/protocol-hook-spool.5
 	/usr/share/bash-completion/completions/protocol-hook
@@ -76,26 +76,26 @@ ok($there{$_}, $_) for qw(/usr/bin/protocol-hook
 	/usr/lib/systemd/system/protocol-hook.service
 	/usr/lib/sysusers.d/protocol-hook.conf /usr/lib/cgi-bin/protocol-hook);
 like(slurp("$dir/root/usr/lib/systemd/system/protocol-hook.service"),
-	qr{^ExecStart=/usr/bin/protocol-hook$}m, 'the unit names the program');
+	qr{^ExecStart=/usr/bin/protocol-hook$}m, 'make install: the unit names the program');
 ($status, $out) = sh("make -s uninstall $knobs");
 is($status, 0, 'make uninstall') or diag($out);
-is(qx(find $dir/root -type f), '', 'nothing is left');
+is(qx(find $dir/root -type f), '', 'make uninstall: no file is left');
 
-# Without options.
+# Without knobs.
 ($status, $out) = sh("make -s install DESTDIR='$dir/the root'");
-is($status, 0, 'make install without options') or diag($out);
+is($status, 0, 'make install without knobs') or diag($out);
 SKIP: {
 	skip 'needs zsh', 3 if system('command -v zsh >/dev/null') != 0;
 	my @looks = split /\n/, qx(zsh -f -c 'print -l \$fpath');
 	my @found = grep { -e } map { "$dir/the root$_/_protocol-hook" } @looks;
-	is(scalar @found, 1, 'zsh looks where its functions are');
+	is(scalar @found, 1, 'zsh searches the directory of the completion');
 	ok((grep { $_ eq '/usr/share/zsh/vendor-completions' } @looks),
-		"and where the package's are");
+		"zsh searches the directory of the package's completion");
 	my $zsh = "fpath=('" . dirname($found[0] // '/none') . "' \$fpath); "
 		. "autoload -U compinit; compinit -u -d '$dir/zcompdump'; "
 		. 'print $_comps[protocol-hook]';
 	open my $fh, '-|', 'zsh', '-f', '-c', $zsh or die $!;
-	is(join('', <$fh>), "_protocol-hook\n", 'and uses them');
+	is(join('', <$fh>), "_protocol-hook\n", 'zsh uses the completion');
 }
 
 SKIP: {
@@ -104,12 +104,12 @@ SKIP: {
 	is($status, 0, 'make rpm') or diag($out);
 	my ($rpm) = grep { !/debug/ } glob 'build/rpm/RPMS/*/*.rpm';
 	like(qx(rpm -qlp $rpm 2>&1), qr{^/usr/bin/protocol-hook$}m,
-		'it has the program');
+		'make rpm: it has the program');
 	sh("mkdir $dir/rpm && rpm2archive - <$rpm | tar -xzC $dir/rpm");
 	is(join("\n", map { dead_links($_) }
 		glob "$dir/rpm/usr/share/doc/protocol-hook*"), '',
-		'no link of its documents leads nowhere');
+		'make rpm: its documents have no dead link');
 	like(qx(rpm2archive - <$rpm | tar -xzO --wildcards '*/protocol-hook.socket'),
-		qr/^SocketGroup=nginx$/m, 'and a group that is there');
+		qr/^SocketGroup=nginx$/m, 'make rpm: the group of its socket exists there');
 }
 done_testing();

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# replay of 100,000 deliveries while others arrive: each once, none lost, in
-# their order; and when it is interrupted, the rest with the next run.
+# replay of 100,000 deliveries while others arrive: each is replayed once, in the
+# order of arrival; and after an interruption the next run replays the rest.
 use strict;
 use warnings;
 use Test::More;
@@ -9,20 +9,20 @@ use POSIX ();
 use Time::HiRes qw(time);
 use Hook;
 
-# What is flushed is not the matter here, see commands.t.
+# This test does not depend on flushes, so the spool may be in memory.
 $ENV{TMPDIR} //= '/dev/shm' if -d -w '/dev/shm';
 my $many = 100_000;
 my $spool = new_spool();
 my $day = '2026-01-02';
 mkdir "$spool/$_" or die $! for 'new', 'rejected', 'archive', "archive/$day";
-my %order;	# by inode
+my %order;	# the time of arrival, by inode
 for my $i (1 .. $many) {
 	my $body = event(id => "old$i");
 	my $path = "$spool/archive/$day/" . sha256_hex($body);
 	open my $fh, '>', $path or die $!;
 	print {$fh} $body;
 	close $fh or die $!;
-	# Seconds apart, and not in the order in which they are made.
+	# The order of arrival is not the order in which they are made here.
 	my $when = 1767312000 + $i * 7919 % 86400;
 	utime $when, $when, $path or die $!;
 	$order{ (stat $path)[1] } = $when;
@@ -39,8 +39,9 @@ sub replay {
 	return $pid;
 }
 
-# Once each: what new/ has of the archive, in the order of names.
-sub is_whole {
+# new/ has each archived delivery once, and STORED, the ids of others, and nothing
+# else.  Returns the times of arrival of the former, in the order of names.
+sub check_new {
 	my ($name, @stored) = @_;
 	my (%seen, @twice, @times, %new);
 	for my $file (files($spool)) {
@@ -53,16 +54,16 @@ sub is_whole {
 			push @twice, $file if $new{$id}++;
 		}
 	}
-	is(scalar keys %seen, $many, "$name: none is lost");
-	is("@twice[0 .. ($#twice > 3 ? 3 : $#twice)]", '', "$name: none twice");
+	is(scalar keys %seen, $many, "$name: all are replayed");
+	is("@twice[0 .. ($#twice > 3 ? 3 : $#twice)]", '', "$name: none is there twice");
 	is(scalar(grep { !$new{$_} } @stored), 0,
-		"$name: nor what was received meanwhile");
-	is(scalar keys %new, scalar @stored, "$name: and no more");
+		"$name: what arrived meanwhile is there");
+	is(scalar keys %new, scalar @stored, "$name: nothing else is there");
 	return @times;
 }
 
 my $err = scratch() . '/err';
-# The day is to be kept, as it is replayed.
+# The receiver must not remove the day as too old.
 my $worker = worker(spool => $spool, env => { PROTOCOL_HOOK_KEEP_DAYS => 3650 });
 my ($began, @stored, $took) = (time);
 my $pid = replay($err);
@@ -72,31 +73,31 @@ until (waitpid($pid, POSIX::WNOHANG()) == $pid) {
 	push @stored, $id if $got && $got->{status} == 200;
 	last if !$got || $got->{status} != 200;
 }
-is($?, 0, 'replay') or diag(slurp($err));
+is($?, 0, 'while deliveries arrive: exit status') or diag(slurp($err));
 $took = time - $began;
-like(slurp($err), qr/^replayed $many$/m, 'its count');
-cmp_ok(scalar @stored, '>', 100, 'deliveries were received meanwhile');
-my @times = is_whole('while receiving', @stored);
+like(slurp($err), qr/^replayed $many$/m, 'while deliveries arrive: the number it prints');
+cmp_ok(scalar @stored, '>', 100, 'while deliveries arrive: there were some');
+my @times = check_new('while deliveries arrive', @stored);
 my $late = grep { $times[$_] < $times[$_ - 1] } 1 .. $#times;
-is($late, 0, 'in the order in which they came first');
+is($late, 0, 'while deliveries arrive: names are in the order of arrival');
 diag(sprintf '%d replayed in %.1f s, %.0f a second, %d received meanwhile',
 	$many, $took, $many / $took, scalar @stored);
 
-# Interrupted, and started again.
+# Interrupted, and run again.
 unlink map { "$spool/new/$_" } files($spool);
 $pid = replay($err);
 wait_for(sub { files($spool) > 1000 });
 kill 'INT', $pid;
 waitpid $pid, 0;
-is($? >> 8, 1, 'interrupted');
+is($? >> 8, 1, 'interrupted: exit status');
 my ($first) = slurp($err) =~ /^interrupted: replayed (\d+)/m;
-is(scalar files($spool), $first, 'it says how many it did');
-cmp_ok($first, '<', $many, 'which is not all');
+is(scalar files($spool), $first, 'interrupted: it prints how many it replayed');
+cmp_ok($first, '<', $many, 'interrupted: not all were');
 $pid = replay($err);
 waitpid $pid, 0;
-is($?, 0, 'started again');
+is($?, 0, 'run again: exit status');
 my $rest = $many - $first;
-like(slurp($err), qr/^replayed $rest, still in new\/ $first$/m, 'the rest');
-is_whole('after an interruption');
+like(slurp($err), qr/^replayed $rest, still in new\/ $first$/m, 'run again: it replays the rest');
+check_new('run again');
 reap($worker);
 done_testing();

@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# A new key under load, as SECURITY.md says it: no delivery is refused.
+# The key is changed under load, in the steps of SECURITY.md, and no delivery is
+# refused; and the ways in which a new secret file is put in place.
 use strict;
 use warnings;
 use Test::More;
@@ -11,7 +12,8 @@ my ($old, $new) = ('the-old-key-' . 'o' x 20, 'the-new-key-' . 'n' x 20);
 my $dir = scratch();
 my $spool = new_spool();
 
-sub keys_are {
+# Replaces the secret file.
+sub put_keys {
 	open my $fh, '>', "$dir/secret.new" or die $!;
 	print {$fh} map { "$_\n" } @_;
 	close $fh or die $!;
@@ -19,11 +21,12 @@ sub keys_are {
 	return;
 }
 
-keys_are($old);
+put_keys($old);
 my $worker = worker(spool => $spool, count => 2, env => {
 	PROTOCOL_HOOK_SECRET => undef,
 	PROTOCOL_HOOK_SECRET_FILE => "$dir/secret" });
 
+# Sends SIGHUP; returns whether both workers have read the file.
 sub reload {
 	my $n = () = slurp($worker->{log}) =~ /result=reloaded/g;
 	kill 'HUP', @{ $worker->{pids} };
@@ -31,6 +34,7 @@ sub reload {
 		2 + $n == (() = slurp($worker->{log}) =~ /result=reloaded/g) });
 }
 
+# The status of a delivery that is signed with KEY.
 sub status {
 	my ($key, $id) = @_;
 	my $body = event(id => $id);
@@ -39,7 +43,7 @@ sub status {
 	return $got ? $got->{status} : 'none';
 }
 
-# Senders, who sign with the new key as soon as "sign-new" is there.
+# Senders, which sign with the new key once the file sign-new exists.
 my @senders;
 for my $sender (1 .. 4) {
 	my $pid = fork // die $!;
@@ -57,23 +61,23 @@ for my $sender (1 .. 4) {
 	push @senders, $pid;
 }
 sleep 0.5;
-keys_are($new, $old);
-ok(reload(), 'both keys are read');
-is(status($old, 'both-old'), 200, 'the old key while both are set');
-is(status($new, 'both-new'), 200, 'the new key while both are set');
+put_keys($new, $old);
+ok(reload(), 'both keys: they are read');
+is(status($old, 'both-old'), 200, 'both keys: the old one is accepted');
+is(status($new, 'both-new'), 200, 'both keys: the new one is accepted');
 sleep 0.5;
 open my $fh, '>', "$dir/sign-new" or die $!;
 close $fh or die $!;
 sleep 0.5;
-# Whoever looked for sign-new before it was there is done by now.
-keys_are($new);
-ok(reload(), 'the new key alone is read');
+# By now no delivery is under way that was signed with the old key.
+put_keys($new);
+ok(reload(), 'the new key alone: it is read');
 sleep 0.5;
 open $fh, '>', "$dir/stop" or die $!;
 close $fh or die $!;
 waitpid $_, 0 for @senders;
-is(status($old, 'after-old'), 401, 'the old key is refused after it');
-is(status($new, 'after-new'), 200, 'the new key is not');
+is(status($old, 'after-old'), 401, 'the new key alone: the old one is refused');
+is(status($new, 'after-new'), 200, 'the new key alone: the new one is accepted');
 
 my ($sent, @refused) = (0);
 for (map { split /\n/, slurp("$dir/sender$_") } 1 .. 4) {
@@ -81,15 +85,15 @@ for (map { split /\n/, slurp("$dir/sender$_") } 1 .. 4) {
 	$sent += $n;
 	push @refused, $_ if $status != 200;
 }
-is("@refused", '', 'no delivery was refused');
-cmp_ok($sent, '>', 100, 'under load');
-is(scalar files($spool), $sent + 3, 'all are in the spool');
-like(slurp($worker->{log}), qr/ key=2 /, 'the log tells who signs with the old');
+is("@refused", '', 'under load: no delivery was refused');
+cmp_ok($sent, '>', 100, 'under load: number of deliveries');
+is(scalar files($spool), $sent + 3, 'under load: all are in the spool');
+like(slurp($worker->{log}), qr/ key=2 /, 'the log tells which key signed');
 diag("$sent deliveries while the key was changed");
 reap($worker);
 
-# How others put a new key in place.  What the sandbox lets SIGHUP read is read;
-# of the rest the reason names the cure.
+# How other programs put a new key in place.  If the sandbox allows to read it,
+# SIGHUP does; otherwise the log says that a restart helps.
 sub write_file {
 	my ($path, $text) = @_;
 	open my $out, '>', $path or die "$path: $!";
@@ -98,7 +102,7 @@ sub write_file {
 	return;
 }
 
-# A link is replaced in one step.
+# Makes or replaces the symbolic link PATH, in one step.
 sub link_to {
 	my ($target, $path) = @_;
 	symlink $target, "$path.tmp" or die $!;
@@ -108,6 +112,8 @@ sub link_to {
 
 sub make_dirs { mkdir $_ or die "$_: $!" for @_; return }
 
+# Whether the sandbox allows to read the new file, the path of the secret file, and
+# a function that puts the N-th KEY in place.
 my %layouts = (
 	'a Kubernetes volume' => [1, 'key', sub {
 		my ($at, $key, $n) = @_;
@@ -141,12 +147,13 @@ my %layouts = (
 		rename "$at/keys.new", "$at/keys" or die $! }],
 );
 
-# One worker whose key is at PATH; its log after SIGHUP.
+# A worker whose secret file is PATH.
 sub worker_of {
 	my ($path, @with) = @_;
 	return worker(spool => new_spool(), @with, env => {
 		PROTOCOL_HOOK_SECRET => undef, PROTOCOL_HOOK_SECRET_FILE => $path });
 }
+# Sends SIGHUP to it; returns its log after that.
 sub hangup {
 	kill 'HUP', $worker->{pid};
 	wait_for(sub { slurp($worker->{log}) =~ /result=reload/ });
@@ -158,24 +165,24 @@ for my $name (sort keys %layouts) {
 	my $at = scratch();
 	$place->($at, $old, 1);
 	$worker = worker_of("$at/$path");
-	is(status($old, 'l1'), 200, "$name: the old key");
+	is(status($old, 'l1'), 200, "$name: the old key is accepted");
 	my $confined = slurp($worker->{log}) !~ /sandbox_off(?!.*Landlock is on)/;
 	$place->($at, $new, 2);
 	if ($in_reach || !$confined) {
-		like(hangup(), qr/ result=reloaded$/m, "$name: reloaded");
+		like(hangup(), qr/^$TS result=reloaded$/m, "$name: SIGHUP loads the new key");
 	} else {
-		like(hangup(), qr/\ result=reload_failed\ reason=".*sandbox
-			.*restart\ the\ process"$/mx, "$name: names the cure");
-		is(status($old, 'l2'), 200, "$name: the old key stays");
+		like(hangup(), qr/^$TS\ result=reload_failed\ reason=".*sandbox
+			.*restart\ the\ process"$/mx, "$name: SIGHUP fails, and the log says what helps");
+		is(status($old, 'l2'), 200, "$name: the old key is still accepted");
 		reap($worker);
 		$worker = worker_of("$at/$path");
 	}
-	is(status($new, 'l3'), 200, "$name: the new key");
-	is(status($old, 'l4'), 401, "$name: not the old one");
+	is(status($new, 'l3'), 200, "$name: then the new key is accepted");
+	is(status($old, 'l4'), 401, "$name: then the old key is refused");
 	reap($worker);
 }
 
-# A file that may not be read is no matter of the sandbox.
+# If the mode of the file forbids to read it, the log does not blame the sandbox.
 SKIP: {
 	my @other = $> == 0 ? as_other() : ('env');
 	skip 'nobody else can run it', 2 if !@other;
@@ -188,10 +195,10 @@ SKIP: {
 	chmod 0777, $socket;
 	$worker = worker(spool => $spool, dir => $socket, under => \@other, env => {
 		PROTOCOL_HOOK_SECRET => undef, PROTOCOL_HOOK_SECRET_FILE => "$at/key" });
-	is(status($old, 'l5'), 200, 'as another user');
+	is(status($old, 'l5'), 200, 'as another user: the key is accepted');
 	chmod 0, "$at/key";
-	like(hangup(), qr/ result=reload_failed reason=".*FILE Permission denied"$/m,
-		'a file that may not be read');
+	like(hangup(), qr/^$TS result=reload_failed reason=".*FILE Permission denied"$/m,
+		'as another user: a secret file of mode 0');
 	reap($worker);
 }
 done_testing();

@@ -1,6 +1,6 @@
-# The reference page's three code samples, run by node, python3 and php: what
-# they sign is taken through a real web server, and on what was tampered with
-# they and protocol-hook agree.
+# The three code samples of Protocol's reference page, run by node, python3 and
+# php: what they sign is stored through a real web server; and they and
+# protocol-hook agree on what was tampered with.
 use strict;
 use warnings;
 use utf8;
@@ -27,7 +27,7 @@ my %PAYLOAD = (
 		file_size => 9007199254740993 },
 );
 
-# All 15, different for each language.
+# An event of each of the 15 types, with ids of its own for each LANGUAGE.
 sub events {
 	my ($language) = @_;
 	my @events;
@@ -42,7 +42,8 @@ sub events {
 	return map { JSON::PP->new->utf8->canonical->encode($_) } @events;
 }
 
-# [signature, yes or no] for each [body, signature].
+# Runs the sample of LANGUAGE for LINES, each [body, signature]; returns for each
+# the signature that it computes, and its verdict: yes or no.
 sub sample {
 	my ($language, @lines) = @_;
 	my $in = scratch() . '/in';
@@ -66,8 +67,8 @@ sub tampered {
 	$flipped =~ tr/0-9a-f/1-9a-f0/;
 	return (
 		'another id' => [$body =~ s/"id":"/"id":"x/r, $signature],
-		'a line at its end' => ["$body\n", $signature],
-		'cut' => [substr($body, 0, -1), $signature],
+		'a newline added' => ["$body\n", $signature],
+		'cut off' => [substr($body, 0, -1), $signature],
 		'another key' => [$body, sign($body, 'another')],
 		'another signature' => [$body, $flipped],
 		'half a signature' => [$body, substr $signature, 0, 32],
@@ -79,7 +80,7 @@ sub tampered {
 Servers::skip_unless_installed({ title => 'samples',
 	needs => [keys %RUN, @{ $SETUPS{$SETUP}{needs} }] });
 my $s = Servers::start($SETUP,
-	besides => { PROTOCOL_HOOK_MIN_FREE => 0 });
+	extra_variables => { PROTOCOL_HOOK_MIN_FREE => 0 });
 
 for my $language (sort keys %RUN) {
 	my @bodies = events($language);
@@ -91,7 +92,7 @@ for my $language (sort keys %RUN) {
 	}
 	my @there = grep { /\.$language-[a-z-]+\.json$/ } files($s->{spool});
 	is_deeply([sort map { slurp("$s->{spool}/new/$_") } @there],
-		[sort @bodies], "$language: all as sent");
+		[sort @bodies], "$language: the stored bytes are those that were sent");
 
 	my ($body, $signature) = ($bodies[6], $signed[6][0]);
 	my %tampered = (tampered($body, $signature),
@@ -102,9 +103,9 @@ for my $language (sort keys %RUN) {
 		my $got = deliver($s, @{ $tampered{ $names[$i] } });
 		my $ours = { '401 Unauthorized' => 'no',
 			'200 duplicate' => 'yes' }->{$got} // $got;
-		is($ours, $said[$i][1], "$language: $names[$i]: both say $ours");
+		is($ours, $said[$i][1], "$language: $names[$i]: both say '$ours'");
 	}
 }
-is(scalar files($s->{spool}), 45, 'and nothing else is in the spool');
+is(scalar files($s->{spool}), 45, 'nothing else is in the spool');
 Servers::stop($s);
 done_testing();

@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# status of a million files: in seconds, with memory that does not grow.
+# status of a million files takes seconds, and memory that does not grow with
+# their number.
 use strict;
 use warnings;
 use Test::More;
@@ -16,7 +17,7 @@ my @types = qw(message.created message.updated contact.created group.deleted
 	conversation.updated attachment.created);
 my ($n, $made, $file, $stamp) = (0, 0, '');
 while ($n < $million) {
-	# File systems bound how many names a file may have.
+	# File systems limit the number of links to a file.
 	if ($n % 30000 == 0) {
 		$file = "$spool/rejected/" . ++$made;
 		open my $fh, '>', $file or die $!;
@@ -32,20 +33,21 @@ while ($n < $million) {
 
 my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SPOOL => $spool);
 my $began = time;
-# 24 MB: not even 8 bytes a file would fit beside the libraries.
+# In 24 MB of address space there is no room for 8 bytes a file beside the
+# libraries.
 my $out = do {
 	local %ENV = %env;
 	qx(ulimit -v 24576; exec "$PROGRAM" status -j);
 };
 my $took = time - $began;
-is($?, 0, 'status, in 24 MB of addresses');
+is($?, 0, 'it succeeds in 24 MB of address space');
 my $waiting = JSON::PP::decode_json($out)->{waiting_deliveries};
 my $sum = 0;
 $sum += $_ for values %{$waiting};
-is($sum, $million, 'counts all');
-is(scalar keys %{$waiting}, scalar @types, 'by type');
+is($sum, $million, 'it counts all');
+is(scalar keys %{$waiting}, scalar @types, 'it counts by type');
 is(JSON::PP::decode_json($out)->{oldest_waiting_timestamp_seconds},
-	1_790_000_000, 'the oldest');
-cmp_ok($took, '<', 5, 'in less than 5 seconds');
+	1_790_000_000, 'it finds the oldest');
+cmp_ok($took, '<', 5, 'it takes less than 5 seconds');
 diag(sprintf 'a million files in %.2f s', $took);
 done_testing();

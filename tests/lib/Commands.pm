@@ -1,4 +1,4 @@
-# Running a command of the program, and what the tests of them share.
+# Runs commands of the program; what their tests share.
 package Commands;
 use strict;
 use warnings;
@@ -10,14 +10,16 @@ use Hook;
 
 our @EXPORT = qw($dir run deliver terminal on_terminal);
 
-# What is flushed is not the matter in these tests.
+# These tests do not depend on flushes, so spools may be in memory.
 $ENV{TMPDIR} //= '/dev/shm' if -d -w '/dev/shm';
 
-# Runs a command: its exit status, standard output and standard error.  The
-# first argument is what the environment has beyond or instead of the usual;
-# and in => what standard input has, under => [what runs it].
+# A directory for the files of a test.
 our $dir = scratch();
 
+# Runs a command; returns its exit status, standard output and standard error.
+# WITH has variables for the environment, or undef for one to be left out; in =>
+# the bytes on standard input, under => [the command that runs it].  Asserts that
+# it prints no key.
 sub run {
 	my ($with, @args) = @_;
 	my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SECRET => $KEY,
@@ -36,7 +38,7 @@ sub run {
 		open STDOUT, '>', "$dir/out" or die $!;
 		open STDERR, '>', "$dir/err" or die $!;
 		%ENV = %env;
-		my @command = (@under, $PROGRAM, @args);
+		my @command = (@under, $Hook::PROGRAM, @args);
 		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	waitpid $pid, 0;
@@ -46,7 +48,8 @@ sub run {
 	return ($status, $out, $err);
 }
 
-# A terminal: the side of whoever sits at it, and its path; nothing without.
+# Opens a pseudoterminal; returns its master side and the path of the other, or
+# nothing if there is none.
 sub terminal {
 	open my $side, '+<', '/dev/ptmx' or return;
 	my $n = pack 'i', 0;
@@ -55,8 +58,9 @@ sub terminal {
 	return ($side, '/dev/pts/' . unpack 'i', $n);
 }
 
-# Runs a command with its output on a terminal: exit status, and what is seen;
-# or, for start => 1, the process and a function that returns that so far.
+# Runs a command with its output on a terminal; returns its exit status and the
+# output.  For start => 1 it returns at once, the process and a function: that
+# waits up to SECONDS for more output and returns all so far.
 sub on_terminal {
 	my ($with, @args) = @_;
 	my %env = (PATH => $ENV{PATH}, PROTOCOL_HOOK_SECRET => $KEY,
@@ -69,7 +73,7 @@ sub on_terminal {
 		open STDOUT, '>', $path or die $!;
 		open STDERR, '>', $path or die $!;
 		%ENV = %env;
-		my @command = (@{ $under // [] }, $PROGRAM, @args);
+		my @command = (@{ $under // [] }, $Hook::PROGRAM, @args);
 		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	my $seen = '';
@@ -86,6 +90,7 @@ sub on_terminal {
 	return ($? >> 8, $seen);
 }
 
+# Stores BODY, as an assertion.
 sub deliver {
 	my ($spool, $body) = @_;
 	my $got = cgi(spool => $spool, body => $body);

@@ -1,4 +1,4 @@
-# Debians of the tests' own, from the mirror that this machine's apt uses.
+# Debian systems for tests, from the mirror that apt uses here.
 package Debian;
 use strict;
 use warnings;
@@ -8,7 +8,7 @@ use Test::More;
 
 our @EXPORT = qw(debian_base skip_without);
 
-# Of sources.list, in either format, or nothing.
+# The first mirror in apt's sources, of either format, or nothing.
 sub mirror {
 	for (grep { -e } glob('/etc/apt/sources.list.d/*.sources'),
 		glob('/etc/apt/sources.list /etc/apt/sources.list.d/*.list')) {
@@ -19,21 +19,22 @@ sub mirror {
 	return;
 }
 
-# What apt there needs as well, to reach it; it keeps these.
+# The proxies that apt uses here, as options for mmdebstrap; the new system keeps
+# them.
 sub proxies {
 	return map { "--aptopt='$_'" } grep { /^Acquire::.*Proxy/ }
 		split /\n/, qx(apt-config dump);
 }
 
-# Skips the whole test for want of WHAT; but nothing is skipped in CI.
+# Skips the whole test, as WHAT is missing; in CI it fails instead.
 sub skip_without {
 	my ($what) = @_;
 	die "not without $what, and CI is set\n" if $ENV{CI};
 	plan(skip_all => "needs $what");
 }
 
-# A minimal SUITE with PACKAGES, in the archive TAR, which is made anew when it
-# is older than a week.
+# Makes the archive TAR of a minimal SUITE with PACKAGES, unless there is one that
+# is younger than a week.
 sub debian_base {
 	my ($tar, $suite, @packages) = @_;
 	return if -e $tar && -M $tar < 7;

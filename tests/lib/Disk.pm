@@ -1,5 +1,5 @@
-# File systems of the tests' own, in image files: made, mounted, cut off as by a
-# power failure, filled, and always unmounted.
+# File systems in image files, for tests: makes, mounts and unmounts them, and cuts
+# them off as a power failure does.  All are unmounted when the test ends.
 package Disk;
 use strict;
 use warnings;
@@ -10,8 +10,8 @@ our @EXPORT = qw(can_mount new_disk mount_disk unmount_disk cut_power);
 
 our %mounted;
 
-# Whether we can; if so, the test begins anew in a mount name space of its own,
-# so that no other one has a copy of what it mounts, and keeps it in use.
+# Whether the test may mount.  If so, it is started again in a mount namespace of
+# its own: a copy of a mount in another namespace would keep the disk in use.
 sub can_mount {
 	return 0 if $> != 0 || !-e '/dev/loop-control';
 	return 1 if $ENV{DISK_APART};
@@ -30,7 +30,8 @@ sub run {
 	return $text;
 }
 
-# type => ext4 or xfs, size => MB, options => for mkfs.
+# Makes and mounts a file system: type => ext4 or xfs, size => MB, options => [for
+# mkfs].
 sub new_disk {
 	my (%with) = @_;
 	my $dir = scratch();
@@ -57,15 +58,16 @@ sub unmount_disk {
 	my ($disk) = @_;
 	run('umount', $disk->{at});
 	delete $mounted{ $disk->{at} };
-	# Mounted anew too soon it would be the same file system still, shut
-	# down or not.
+	# If it were mounted again before that, the kernel would go on with the
+	# file system that it has, even if that was shut down.
 	!defined $disk->{image} ||
 		wait_for(sub { run('losetup', '-j', $disk->{image}) eq '' })
 		or die "$disk->{at} is still in use";
 	return;
 }
 
-# Everything that was not flushed is gone, the log's own buffers included.
+# Loses everything that was not flushed, the buffers of the file system's log
+# included.
 sub cut_power {
 	my ($disk) = @_;
 	run('xfs_io', '-x', '-c', 'shutdown', $disk->{at});

@@ -1,7 +1,7 @@
-# One delivery, or a group of them, under a fault; then the promise:
-# - nothing is answered 2xx that is not whole in new/;
-# - new/ never holds a torn or foreign file;
-# - after the fault, a retry succeeds, and leaves exactly one file.
+# Deliveries under a fault, and the promises that must hold then:
+# - what is answered 2xx is whole in new/;
+# - new/ never has a torn or foreign file;
+# - after the fault a retry succeeds, and there is exactly one file of it.
 package Faults;
 use strict;
 use warnings;
@@ -40,8 +40,8 @@ my %errnos = (
 
 sub errnos { return @{ $errnos{$_[0]} // ['EIO'] } }
 
-# strace's words for all that may happen to the N-th call of NAME: each errno
-# once, and one that can last from then on; the end of the process.
+# What may happen to the N-th call of NAME, in strace's words: each errno, once; an
+# errno from then on; SIGKILL and SIGTERM.
 sub faults {
 	my ($name, $n) = @_;
 	my @errnos = errnos($name);
@@ -55,8 +55,8 @@ sub can_trace {
 	return !no_strace();
 }
 
-# The program's calls from main on: ([name, N-th of that name], ...).  MARKER
-# is a pattern in the first line that counts.
+# The system calls in TRACE from main() on: ([name, N], ...), for the N-th call of
+# that name.  MARKER is a pattern for the first of them.
 sub calls {
 	my ($trace, $marker) = @_;
 	my (%seen, @calls, $on);
@@ -79,8 +79,8 @@ sub tally { return \%tally }
 
 sub describe { my ($got) = @_; return $got ? $got->{status} // 'none' : 'none' }
 
-# Runs CODE, which delivers BODIES under a fault and returns their answers, on a
-# new spool, and checks the promise.  A list of what is broken.
+# Runs CODE, which delivers BODIES to SPOOL under a fault and returns the answers;
+# then checks the promises.  Returns a list of what is broken.
 sub attempt {
 	my ($bodies, $spool, $code) = @_;
 	my @answers = $code->();

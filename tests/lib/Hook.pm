@@ -1,6 +1,6 @@
-# What the tests share: a spool, a signature, the program behind its two doors,
-# and what is then in the spool.  Assertions are on bytes on disk and statuses
-# on the wire.
+# What the tests share: makes spools and signatures, runs the program as CGI or
+# FastCGI, reads its answers, and reads what is in the spool.  At the end of a
+# test it ends all processes that are left, and removes all scratch files.
 package Hook;
 use strict;
 use warnings;
@@ -18,11 +18,12 @@ use Socket qw(SOCK_STREAM SOMAXCONN);
 use Time::HiRes qw(time);
 
 our @EXPORT = qw($PROGRAM $KEY $EXAMPLE $TS sign event scratch new_spool
-	fill_spool slurp files content cgi answer worker reap fcgi_connect fcgi_send fcgi_recv
-	send_group fcgi_request fcgi_record fcgi_pairs post wait_for as_other
+	fill_spool slurp spew files content days_ago cgi answer worker reap
+	fcgi_connect fcgi_send fcgi_recv fcgi_status send_group fcgi_request
+	fcgi_record fcgi_pairs post post_status log_of wait_for as_other
 	left_out no_strace traceable);
 
-$ENV{PWD} = getcwd();	# make -C leaves it as it was
+$ENV{PWD} = getcwd();	# make -C does not set it
 our $PROGRAM = abs_path($ENV{PROTOCOL_HOOK} // 'protocol-hook');
 my $BUILT = $PROGRAM;
 my $DUMPABLE = "$ENV{PWD}/build/dumpable/protocol-hook";
@@ -32,11 +33,10 @@ our $TS = qr/ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
 # The reference page's own example, byte for byte.
 our $EXAMPLE = slurp('tests/data/example.json');
 
-# Perl runs END, where what was started is ended and what was made is removed,
-# after exit, but not when a signal ends it.  Processes that a test forks have
-# nothing of their own to clean up.
+# Perl runs END blocks, which clean up, after exit, but not when a signal ends
+# it: so exit on a signal.  Processes that a test forks clean nothing up.
 my $owner = $$;
-my @ends = qw(HUP INT TERM PIPE);
+my @ends = qw(HUP INT QUIT TERM PIPE);
 for (grep { ($SIG{$_} // '') ne 'IGNORE' } @ends) {
 	$SIG{$_} = sub {
 		POSIX::_exit(1) if $$ != $owner;
@@ -53,19 +53,31 @@ sub slurp {
 	return $bytes;
 }
 
+sub spew {
+	my ($path, $bytes) = @_;
+	open my $file, '>:raw', $path or die "$path: $!";
+	print {$file} $bytes;
+	close $file or die $!;
+	return;
+}
+
+# The signature of BODY, in hex, with KEY or the one that the program gets.
 sub sign { return hmac_sha256_hex($_[0], $_[1] // $KEY) }
 
 my $count = 0;
 
-# A body that no other call returns.
+# A body that no other call returns.  id, type => in the event; pad => bytes of
+# text in its payload.
 sub event {
 	my (%with) = @_;
 	my $id = $with{id} // sprintf('id%d-%d', $$, ++$count);
 	my $type = $with{type} // 'message.created';
 	my $text = 'x' x ($with{pad} // 0);
-	return qq({"id":"$id","type":"$type","payload":{"id":"p$id","message":"$text"}});
+	return qq({"id":"$id","type":"$type",)
+		. qq("payload":{"id":"p$id","message":"$text"}});
 }
 
+# A directory that is removed at the end of the test.
 sub scratch { return tempdir('hook-XXXXXXXX', TMPDIR => 1, CLEANUP => 1) }
 
 sub new_spool {
@@ -74,7 +86,7 @@ sub new_spool {
 	return $dir;
 }
 
-# Puts BODIES into new/, as a receiver would have, but all at once.
+# Makes new/ and puts BODIES into it, with names such as a receiver gives.
 sub fill_spool {
 	my ($spool, @bodies) = @_;
 	mkdir "$spool/new" or die $!;
@@ -87,7 +99,8 @@ sub fill_spool {
 	return;
 }
 
-# Names below a directory of the spool, without those that begin with a dot.
+# Sorted names in the directory SUB, or new/, of the spool, without those that
+# begin with a dot.
 sub files {
 	my ($spool, $sub) = @_;
 	opendir my $d, "$spool/" . ($sub // 'new') or return;
@@ -95,12 +108,21 @@ sub files {
 	return @names;
 }
 
+# The bytes of these files.
 sub content {
 	my ($spool, $sub) = @_;
 	return map { slurp("$spool/$sub/$_") } files($spool, $sub);
 }
 
-# Waits until CODE returns true; how long, in seconds, is generous: it fails.
+# The name in archive/ of the day that was DAYS ago, in UTC.
+sub days_ago {
+	my ($days) = @_;
+	my @t = gmtime(time - 86400 * $days);
+	return sprintf '%04d-%02d-%02d', $t[5] + 1900, $t[4] + 1, $t[3];
+}
+
+# Waits until CODE returns true; returns 0 if it does not within SECONDS, which
+# only a failing test should take.
 sub wait_for {
 	my ($code, $seconds) = @_;
 	my $end = time + ($seconds // 20);
@@ -111,8 +133,9 @@ sub wait_for {
 	return 1;
 }
 
-# What runs the program as a user who has no name; nothing where it can't.  The
-# tree may be where others can't look: then it is a copy from here on.
+# The command that runs the program as a user who has no name, or nothing if
+# that is impossible.  If that user can't enter the tree, $PROGRAM is a copy from
+# here on.
 sub as_other {
 	my @under = qw(setpriv --reuid 54321 --regid 54321 --clear-groups);
 	my $can = sub {
@@ -127,7 +150,7 @@ sub as_other {
 	return $can->() ? @under : ();
 }
 
-# A CGI response's parts.
+# The parts of a CGI response.
 sub answer {
 	my ($text) = @_;
 	my ($head, $body) = split /\r\n\r\n/, $text, 2;
@@ -143,15 +166,16 @@ sub answer {
 		first => $lines[0], body => $body, json => $json };
 }
 
-# Why WHAT is not to be tried, if LEAVE_OUT has that word: strace, order (of
-# calls), memory (where there is little), wiped (the environment).
+# Why WHAT is skipped, or ''.  LEAVE_OUT, a list of words, is set where a system
+# can't run some tests: strace, order (of calls), memory (with a limit on it),
+# wiped (the environment in /proc).
 sub left_out {
 	my ($what) = @_;
 	return (grep { $_ eq $what } split ' ', $ENV{LEAVE_OUT} // '') ?
 		"$what: LEAVE_OUT has it" : '';
 }
 
-# Why calls can't be traced, or ''.
+# Why tests with strace are skipped, or ''.
 sub no_strace {
 	return left_out('strace') ||
 		(system('strace -o /dev/null true 2>/dev/null') != 0 ?
@@ -159,23 +183,22 @@ sub no_strace {
 		-e '/proc/self/fd' ? '' : 'strace needs /proc');
 }
 
-# The program to trace.  Only root may trace its processes and read what /proc
-# tells about them; for other users this is the same program, built without the
-# line that forbids it (tests/dumpable).
+# The program to trace.  Only root may trace the program or read its files in
+# /proc; for other users this is a build that allows it (tests/dumpable).
 sub traceable {
 	return $PROGRAM if $> == 0 || defined $ENV{PROTOCOL_HOOK} ||
 		$PROGRAM ne $BUILT;
 	return $DUMPABLE;
 }
 
-# The program to run under UNDER.
+# The program to run with the command UNDER in front of it.
 sub program_under {
 	my (@under) = @_;
 	return (grep { /\bstrace\b/ } @under) ? traceable() : $PROGRAM;
 }
 
-# What the locale, sanitizers and gcov need.  A fault that lasts would also spoil
-# what gcov has counted so far.
+# Passes on the variables of the locale and of sanitizers.  A fault that lasts
+# would spoil the counts of gcov, which then go to /dev/null.
 sub pass_on {
 	my ($env, @under) = @_;
 	$env->{$_} = $ENV{$_}
@@ -184,7 +207,7 @@ sub pass_on {
 	return;
 }
 
-# Opens STREAM as TO, a path or a handle, or as FILE.
+# Opens STREAM to append to TO, a path or a handle, or else to FILE.
 sub to_stream {
 	my ($stream, $to, $file) = @_;
 	open my $made, '>>', $file or die $!;
@@ -192,11 +215,14 @@ sub to_stream {
 	return;
 }
 
-# Runs the program as CGI: env => {}, body => bytes, spool => path, args => [],
-# program => another one.
-# Its standard output and error are files, unless stdout or stderr says where to.
-# CONTENT_LENGTH and the signature are right unless env says otherwise; a value
-# of undef removes a variable.
+# Runs the program as CGI and returns answer() with {exit}, {signal} and {log}.
+#
+#	spool => path	body => bytes	args => []	program => another one
+#	env => {}	replaces variables; undef removes one.  CONTENT_LENGTH
+#			and the signature are right by default.
+#	under => []	the command that runs it, such as strace
+#	stdin => handle		stdout, stderr => handle or path
+#	start => 1	returns at once; cgi_done() waits and returns the answer
 sub cgi {
 	my (%with) = @_;
 	my $body = $with{body} // '';
@@ -225,15 +251,20 @@ sub cgi {
 	return { pid => $pid, dir => $dir } if $with{start};
 	my $result = cgi_done($pid, $dir);
 	watch($result->{log}) if !$with{under}
-		&& (exists $env{REQUEST_METHOD} || exists $env{GATEWAY_INTERFACE});
+		&& grep { exists $env{$_} } qw(REQUEST_METHOD GATEWAY_INTERFACE);
 	return $result;
 }
 
-# Nothing but log lines may come on standard error: no sanitizer's report above
-# all.  What did fails the test at its end.
+# Standard error may have log lines only: above all, no report of a sanitizer.
+# Other lines fail the test at its end.
 my @unexpected;
-sub watch { push @unexpected, grep { !/^$TS result=/ } split /\n/, $_[0]; return }
+sub watch {
+	my ($text) = @_;
+	push @unexpected, grep { !/^$TS result=/ } split /\n/, $text;
+	return;
+}
 
+# Waits for a program that cgi() has started.
 sub cgi_done {
 	my ($pid, $dir) = @_;
 	waitpid $pid, 0;
@@ -246,8 +277,12 @@ sub cgi_done {
 
 my %workers;
 
-# Starts the program as FastCGI: its listening socket is file descriptor 0.
-# count => N processes on one socket.
+# Starts the program as FastCGI, with its listening socket as descriptor 0; it
+# ends with reap() or with the test.
+#
+#	spool, env, under, stderr => as for cgi()	no_stderr => 1
+#	count => processes on one socket
+#	dir, listener => of an earlier worker, whose socket this one takes over
 sub worker {
 	my (%with) = @_;
 	my $dir = $with{dir} // scratch();
@@ -280,7 +315,7 @@ sub worker {
 		defined $with{$_} } qw(under stderr no_stderr) };
 }
 
-# Ends a worker with SIGNAL; its wait status.
+# Ends a worker with SIGNAL, or SIGTERM; returns its wait status.
 sub reap {
 	my ($worker, $signal) = @_;
 	my $status = 0;
@@ -295,14 +330,14 @@ sub reap {
 	return $status;
 }
 
-# Whether a process is there, and more than its exit status.
+# Whether a process exists and is not a zombie.
 sub runs {
 	my ($pid) = @_;
 	return kill(0, $pid) && (eval { slurp("/proc/$pid/stat") } // '')
 		!~ /\) [ZX] /;
 }
 
-# The processes below this one, without those that have ended.
+# The processes below this one, without zombies.
 sub descendants {
 	my (%children, @found);
 	my $procfs = -e '/proc/self/stat';
@@ -321,7 +356,7 @@ sub descendants {
 	return @found;
 }
 
-# Ends what is left of them, also what lost its parent meanwhile.
+# Ends the processes below this one, and those that lose their parent meanwhile.
 sub end_descendants {
 	my @left = descendants() or return;
 	kill 'TERM', @left;
@@ -350,7 +385,8 @@ END {
 
 sub fcgi_record {
 	my ($type, $content, $id) = @_;
-	return pack('CCnnCx', 1, $type, $id // 1, length $content, 0) . $content;
+	return pack('CCnnCx', 1, $type, $id // 1, length $content, 0)
+		. $content;
 }
 
 sub fcgi_pairs {
@@ -363,7 +399,12 @@ sub fcgi_pairs {
 	return $out;
 }
 
-# All records of one POST; keep => 1, params => [ extra or replacing pairs ].
+# All records of one POST.
+#
+#	keep => 1	asks to keep the connection
+#	params => {}	replaces parameters; undef removes one
+#	more => []	pairs that are added, also of a name that is there
+#	chunk => bytes	of the body in a record
 sub fcgi_request {
 	my ($body, %with) = @_;
 	my %param = (REQUEST_METHOD => 'POST', CONTENT_LENGTH => length $body,
@@ -396,8 +437,8 @@ sub fcgi_send {
 	return 1;
 }
 
-# Requests with BODIES that are all there when the worker looks again: one group.
-# Their sockets.
+# Sends a request with each of BODIES while the worker is stopped, so that it
+# finds them all at once: one group.  Returns their sockets.
 sub send_group {
 	my ($worker, @bodies) = @_;
 	kill 'STOP', $worker->{pid};
@@ -407,7 +448,8 @@ sub send_group {
 	return @sockets;
 }
 
-# One response: answer() with {err} and {ended}; undef if nothing came.
+# Reads one response: answer() with {err} and {ended}; undef if nothing came
+# within SECONDS, 20 by default.
 sub fcgi_recv {
 	my ($socket, $seconds) = @_;
 	my ($buf, $out, $err, $ended) = ('', '', '', 0);
@@ -435,12 +477,27 @@ sub fcgi_recv {
 	return $result;
 }
 
-# One delivery over a connection of its own.
+# The status of one response, or 'none'.
+sub fcgi_status {
+	my $got = fcgi_recv(@_) // {};
+	return $got->{status} // 'none';
+}
+
+# One delivery on a connection of its own: see fcgi_request().
 sub post {
 	my ($worker, $body, %with) = @_;
 	my $socket = fcgi_connect($worker);
 	fcgi_send($socket, fcgi_request($body, %with)) or return;
 	return fcgi_recv($socket);
 }
+
+# Its status, or 'none'.
+sub post_status {
+	my $got = post(@_) // {};
+	return $got->{status} // 'none';
+}
+
+# What a worker has logged so far.
+sub log_of { my ($worker) = @_; return slurp($worker->{log}) }
 
 1;

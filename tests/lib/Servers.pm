@@ -1,6 +1,11 @@
-# A real web server, started with the very files and commands of examples/,
-# where only paths, the port and users are replaced; and the one list of cases
-# that each of them must pass.  tests/servers/NAME.t is run() for each set-up.
+# Runs the list of cases (Servers::Cases) against a real web server, which is
+# started with the unchanged commands of a set-up (Servers::Setups).  In copies
+# of its files only paths, the port and users are replaced.
+#
+#	Servers::run('fastcgi-nginx');			a whole test file
+#
+#	my $s = Servers::start('fastcgi-nginx');	for other promises
+#	Servers::stop($s);
 package Servers;
 use strict;
 use warnings;
@@ -24,13 +29,18 @@ our @EXPORT_OK = qw(run start stop skip_unless_installed processes logs
 
 use constant RESULTS => 'build/servers';
 
-my %BESIDES = (PROTOCOL_HOOK_MIN_FREE => 0,
+# Variables that are set in addition to those in the set-up.
+my %EXTRA_VARIABLES = (PROTOCOL_HOOK_MIN_FREE => 0,
 	PROTOCOL_HOOK_EVENTS => 'message.*');
-# Who is it that runs things?  proxy has no other use on Debian, and a group.
+# The server's user, and the user in place of protocol-hook: Debian's proxy has
+# a group of its own, and nothing else uses it.
 my $SERVER_USER = 'www-data';
 my $OWN_USER = 'proxy';
 
-# Where a thing is that a set-up needs, or undef.
+# Files that may be replaced by the test's copies.
+my @COPIED = qw(examples tests/servers/setups);
+
+# The path of a program or file that a set-up needs, or undef.
 sub find_needed {
 	my ($what) = @_;
 	return (grep { -e } $what)[0] if $what =~ m{^/};
@@ -38,31 +48,32 @@ sub find_needed {
 		'/usr/sbin', '/sbin')[0];
 }
 
-# Skips the whole test, by name; but nothing is skipped in CI.
+# Skips the whole test if something that the set-up needs is missing; dies
+# instead if CI is set.
 sub skip_unless_installed {
 	my ($setup) = @_;
 	my @missing = grep { !find_needed($_) } 'curl', 'openssl',
 		@{ $setup->{needs} };
-	# The examples are for root, who then runs things as others.
+	# The set-ups start as root and run servers as other users.
 	push @missing, 'root' if $> != 0;
 	return if !@missing;
-	my $what = "$setup->{title}: not without @missing";
+	my $what = "$setup->{title}: needs @missing";
 	die "$what, and CI is set\n" if $ENV{CI};
 	plan(skip_all => $what);
 }
 
-# The example's text as it is in this test.
+# Returns TEXT, of a file of the set-up, with this test's paths, port and users.
 sub adapt {
 	my ($s, $text) = @_;
 	my $own = $s->{setup}{own_user} // $OWN_USER;
 	my $dirs = join '|', qw(usr/local etc/protocol-hook etc/systemd
 		var/spool var/log run), $s->{setup}{var_www}
 		? () : 'var/www';
-	# Where the spool is set, more is set.
+	# Each line that sets the spool is followed by the extra variables.
 	$text =~ s{^([^\n]*)PROTOCOL_HOOK_SPOOL([^\w/]+)/var/spool/protocol-hook
 		([^\n]*\n)}{
-		$& . join '', map { "$1$_$2$s->{besides}{$_}$3" }
-			sort keys %{ $s->{besides} }
+		$& . join '', map { "$1$_$2$s->{extra_variables}{$_}$3" }
+			sort keys %{ $s->{extra_variables} }
 	}gmex;
 	$text =~ s{(?<![\w.])(?<!\w-)/($dirs)\b}{$s->{dir}/$1}g;
 	$text =~ s/\b8080\b/$s->{port}/g;
@@ -76,7 +87,8 @@ sub adapt {
 	return $text;
 }
 
-sub adapt_examples {
+# Copies the files of all set-ups into the test's directory, adapted.
+sub adapt_setups {
 	my ($s) = @_;
 	my $adapt = sub {
 		my $to = "$s->{dir}/$File::Find::name";
@@ -84,20 +96,21 @@ sub adapt_examples {
 		make_file($to, adapt($s, slurp($_)));
 		chmod +(stat)[2] & 0777, $to;
 	};
-	File::Find::find({ wanted => $adapt, no_chdir => 1 }, 'examples');
+	File::Find::find({ wanted => $adapt, no_chdir => 1 }, @COPIED);
 }
 
-# What a new user types: the indented lines of the example's first comment.
+# What a new user types: the indented lines of the first comment in TEXT.
 sub commands {
 	my ($text) = @_;
 	my ($lines) = $text =~ /^# To try it(?s:.*?)^#\n((?:#\t.*\n)+)/m
-		or die 'an example without commands';
+		or die 'the set-up has no commands';
 	$lines =~ s/^#\t//gm;
 	$lines =~ s/\\\n\s*//g;
 	return split /\n/, $lines;
 }
 
-# Runs one of them; standard input is the key, for examples/prepare.
+# Runs one of the commands, with the key on standard input for examples/prepare.
+# Output is appended to OUT or to a log.  Returns whether it has succeeded.
 sub command {
 	my ($s, $command, $out) = @_;
 	my $pid = fork // die $!;
@@ -124,7 +137,7 @@ sub free_port {
 
 my @started;
 
-# What a fresh system with the packages has.
+# Makes the directories and files of a fresh system with the packages.
 sub make_system {
 	my ($s) = @_;
 	my $dir = $s->{dir};
@@ -143,7 +156,7 @@ sub make_system {
 		if $s->{wrapper};
 	chmod 0755, glob "$program*";
 	make_file("$dir/key", "$KEY\n");
-	# As Debian's packages of web servers do.
+	# Debian's packages of web servers have this page.
 	make_file("$dir/var/www/html/index.html", "It works!\n");
 }
 
@@ -154,8 +167,10 @@ sub make_file {
 	close $fh or die "$path: $!";
 }
 
-# A started set-up: dir, port, path, spool.  wrapper => a script in place of
-# PROGRAM; besides => variables other than those of the cases.
+# Starts a set-up, waits until it is ready.  %with: wrapper, a script in place
+# of the program, in which PROGRAM is the program's path; extra_variables, in
+# place of those above.  Returns a hash: dir, port, path, spool, start (the
+# commands that started it), send (the command that delivers).
 sub start {
 	my ($name, %with) = @_;
 	my $setup = $SETUPS{$name} // die "no set-up $name";
@@ -163,12 +178,13 @@ sub start {
 		? tempdir('hook-XXXXXXXX', DIR => $setup->{under}, CLEANUP => 1)
 		: scratch(),
 		wrapper => $with{wrapper},
-		besides => $with{besides} // \%BESIDES, sent => {}, unclean => {} };
+		extra_variables => $with{extra_variables} // \%EXTRA_VARIABLES,
+		sent => {}, unclean => {} };
 	$s->{spool} = "$s->{dir}/var/spool/protocol-hook";
 	$s->{port} = free_port();
 	make_system($s);
-	adapt_examples($s);
-	my @commands = commands(slurp("$s->{dir}/examples/$setup->{example}"));
+	adapt_setups($s);
+	my @commands = commands(slurp("$s->{dir}/$setup->{file}"));
 	$s->{commands} = @commands;
 	$s->{send} = pop @commands;
 	($s->{path}) = $s->{send} =~ m{http://[^/]+(/\S+)};
@@ -189,13 +205,14 @@ sub start {
 	return $s;
 }
 
-# Starts the receiver again if it has died and nothing else does that.
+# Starts the program again if it has died, as an administrator would, in a
+# set-up in which nothing else does that.
 sub start_receiver {
 	my ($s) = @_;
 	my ($file) = map { $_->[0] } @{ $s->{setup}{then} // [] } or return;
 	my $pid = pid_of($s, $file);
 	return if $pid && alive($pid);
-	for (grep { m{spawn-fcgi|multiwatch/|systemd/activate} }
+	for (grep { m{spawn-fcgi|multiwatch/|socket-activate/} }
 		@{ $s->{start} }) {
 		command($s, $_) or die "failed: $_\n";
 	}
@@ -209,7 +226,7 @@ sub get {
 	return receive($socket);
 }
 
-# Ours that run: the directory's name is in their arguments or environment.
+# The set-up's processes: those with its directory in arguments or environment.
 sub processes {
 	my ($s) = @_;
 	my @found;
@@ -224,7 +241,7 @@ sub processes {
 	return @found;
 }
 
-# One that is only waited for no longer is.
+# False also for a zombie.
 sub alive {
 	my ($pid) = @_;
 	my $stat = eval { slurp("/proc/$pid/stat") } // return 0;
@@ -237,14 +254,15 @@ sub pid_of {
 	return $pid;
 }
 
-# Stops as the example says; what is left then is returned.
+# Stops the set-up as its comment says.  Returns the processes that still run.
 sub stop {
 	my ($s) = @_;
 	for my $step (@{ $s->{setup}{stop} }) {
 		my ($file, $signal) = @$step;
 		my $pid = pid_of($s, $file) // next;
 		kill $signal, $pid;
-		wait_for(sub { !alive($pid) }) or diag("$file does not stop");
+		wait_for(sub { !alive($pid) })
+			or diag("the process in $file does not stop");
 	}
 	$s->{setup}{after_stop}->($s) if $s->{setup}{after_stop};
 	wait_for(sub { !processes($s) }, 10);
@@ -265,7 +283,7 @@ END {
 	$? = $status;
 }
 
-# Everything the server and the program have logged.
+# All that the server and the program have logged.
 sub logs {
 	my ($s) = @_;
 	my $text = '';
@@ -283,7 +301,7 @@ sub last_logs {
 
 sub run_case {
 	my ($s, $case) = @_;
-	local $SIG{ALRM} = sub { die "it took too long\n" };
+	local $SIG{ALRM} = sub { die "no result after 90 seconds\n" };
 	alarm 90;
 	my $got = eval { $case->{code}->($s) } // 'died: ' . ($@ || 'undef');
 	alarm 0;
@@ -291,7 +309,8 @@ sub run_case {
 	return $got;
 }
 
-# Runs every case; the results, and what the server's own deviations are.
+# Runs CASES.  Each result has what was expected, with the set-up's deviation,
+# and what came.
 sub check {
 	my ($s, @cases) = @_;
 	my @results;
@@ -312,11 +331,11 @@ sub save {
 	make_path(RESULTS);
 	make_file(RESULTS . "/$name.json", JSON::PP->new->canonical->pretty
 		->encode({ name => $name, title => $setup->{title},
-		door => $setup->{door}, example => $setup->{example},
+		interface => $setup->{interface}, file => $setup->{file},
 		results => \@results }));
 }
 
-# The whole of tests/servers/NAME.t.
+# All of tests/servers/NAME.t.
 sub run {
 	my ($name) = @_;
 	my $setup = $SETUPS{$name} // die "no set-up $name";
@@ -324,13 +343,15 @@ sub run {
 	skip_unless_installed($setup);
 	plan(tests => @CASES + 1);
 	my $s = start($name);
-	cmp_ok($s->{commands}, '<=', 5, 'commands to the first delivery');
+	cmp_ok($s->{commands}, '<=', 5,
+		'at most five commands lead to the first delivery');
 	my @results = check($s, @CASES);
 	for (@results) {
 		my $what = "$_->{id}: $_->{promise}";
-		$what .= " (but: $_->{reason})" if $_->{reason};
+		$what .= " (deviation: $_->{reason})" if $_->{reason};
 		ok($_->{ok}, $what)
-			or diag("     got: $_->{got}\nexpected: $_->{expected}");
+			or diag("     got: $_->{got}\n" .
+				"expected: $_->{expected}");
 	}
 	save($name, $setup, @results);
 	diag(last_logs($s)) if grep { !$_->{ok} } @results;

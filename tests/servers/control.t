@@ -1,5 +1,5 @@
-# The matrix can fail: a program that answers its body before its Status line
-# is found out, and so is a server that answers 200 by itself.
+# The cases can fail: they detect a program that sends the body before the
+# Status line, and a server that answers 200 without running the program.
 use strict;
 use warnings;
 use Hook;
@@ -13,24 +13,24 @@ use Test::More;
 Servers::skip_unless_installed($SETUPS{'cgi-lighttpd'});
 plan tests => 6;
 
-# Everything but GET, which tells that the server is up, is answered so.
+# GET is answered correctly, so that the server counts as ready.
 my $s = Servers::start('cgi-lighttpd', wrapper => "#!/bin/sh\n" . <<'END');
 [ "$REQUEST_METHOD" != GET ] || exec PROGRAM
 answer=$(PROGRAM)
 printf '%s\n' "$answer" | sed '1,/^.$/d'
 printf '%s\n' "$answer" | sed '/^.$/q'
 END
-my @cases = grep { $_->{id} =~ /^(?:get|stored|repeat|ignored|put|unsigned|wrong|
-	malformed|query|rejected|bytes|http-1.0)$/x } @CASES;
+my @cases = grep { $_->{id} =~ /^(?:get|stored|repeat|ignored|put|unsigned|
+	wrong|malformed|query|rejected|bytes|http-1.0)$/x } @CASES;
 my %result = map { $_->{id} => $_ } Servers::check($s, @cases);
 my @failed = grep { !$result{$_}{ok} } sort keys %result;
 
-ok($result{get}{ok}, 'the server is up');
-ok(!$result{stored}{ok}, "a stored delivery fails: $result{stored}{got}");
-ok(!$result{wrong}{ok}, "a refused one, too: $result{wrong}{got}");
-is(@failed, @cases - 1, 'and all but the first') or diag("only @failed");
+ok($result{get}{ok}, 'GET is answered correctly');
+ok(!$result{stored}{ok}, "the case 'stored' fails: $result{stored}{got}");
+ok(!$result{wrong}{ok}, "the case 'wrong' fails: $result{wrong}{got}");
+is(@failed, @cases - 1, 'all cases but GET fail') or diag("only @failed");
 
-# To everything that does not get to the program.
+# Starts a server that answers 200 to everything.
 sub always_200 {
 	my ($listener) = @_;
 	my $pid = fork // die $!;
@@ -50,7 +50,7 @@ my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1')
 	// die $!;
 my $pid = always_200($listener);
 @$s{qw(port setup)} = ($listener->sockport, { recovery => 0 });
-for my $id ('elsewhere', 'down') {
+for my $id ('other-places', 'down') {
 	my ($case) = grep { $_->{id} eq $id } @CASES;
 	local $SIG{ALRM} = sub { die "it took too long\n" };
 	my ($result) = Servers::check($s, $case);

@@ -1,6 +1,6 @@
-# Servers under which the program can't work, because they give it only the
-# headers they know, and the signature is none: nothing is ever taken.
-# docs/servers.md says so.
+# Servers that don't pass the signature to CGI programs, as they pass only the
+# headers that they know: nothing is ever stored under them.  docs/servers.md
+# lists them.
 use strict;
 use warnings;
 use File::Copy qw(copy);
@@ -10,28 +10,29 @@ use Servers::Client;
 use Test::More;
 
 my %COMMAND = (
-	'mini-httpd' => 'mini_httpd -D -h 127.0.0.1 -p PORT -d DIR -c cgi-bin/*',
+	'mini-httpd' =>
+		'mini_httpd -D -h 127.0.0.1 -p PORT -d DIR -c cgi-bin/*',
 	'Python\'s CGIHTTPRequestHandler' =>
 		'python3 -m http.server --cgi -b 127.0.0.1 -d DIR PORT',
 	'webfs' => 'webfsd -F -4 -i 127.0.0.1 -p PORT -r DIR -x /cgi-bin',
 );
 my %EXPECTED = (
-	# It closes the connection before it has passed the answer on.
+	# The server may close the connection before the answer is sent.
 	'mini-httpd' => qr/^(?:401 Unauthorized|no answer)$/,
-	# It answers before it runs anything: the sender is told a lie.
+	# The server answers 200 before it runs the program.
 	'Python\'s CGIHTTPRequestHandler' => qr/^200 by the server$/,
-	'webfs' => qr/^501 by the server$/,	# it knows no POST
+	'webfs' => qr/^501 by the server$/,	# it does not support POST
 );
 
 sub skip_unless {
 	my ($name) = @_;
 	my ($program) = $COMMAND{$name} =~ /^(\S+)/;
 	return if Servers::find_needed($program);
-	die "there is no $program, and CI is set\n" if $ENV{CI};
-	skip("$name: there is no $program", 2);
+	die "$name: needs $program, and CI is set\n" if $ENV{CI};
+	skip("$name: needs $program", 2);
 }
 
-# The program with all it needs, whatever environment the server gives.
+# Makes a document root: a CGI script sets the variables and runs the program.
 sub make_root {
 	my $dir = scratch();
 	chmod 0755, $dir;
@@ -42,7 +43,7 @@ PROTOCOL_HOOK_SECRET=$KEY PROTOCOL_HOOK_SPOOL=$dir/spool \\
 PROTOCOL_HOOK_MIN_FREE=0 exec $dir/program
 END
 	chmod 0755, "$dir/program", "$dir/cgi-bin/hook";
-	# Python becomes nobody when root runs it.
+	# If root starts it, Python's server runs CGI programs as nobody.
 	chmod 0770, "$dir/spool";
 	chown +(getpwnam 'nobody')[2, 3], "$dir/spool" if $> == 0;
 	return $dir;
@@ -81,6 +82,7 @@ for my $name (sort keys %COMMAND) {
 		waitpid $pid, 0;
 		like($got, $EXPECTED{$name}, "$name: $got")
 			or diag(slurp("$dir/log"));
-		is_deeply([files("$dir/spool")], [], "$name: nothing is stored");
+		is_deeply([files("$dir/spool")], [],
+			"$name: nothing is stored");
 	}
 }

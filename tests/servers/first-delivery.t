@@ -1,6 +1,6 @@
-# What a new user does: the commands in each example's first lines, to the
-# letter, on a system where nothing of it was before.  That is a mount, network
-# and process namespace with what "make install" installs; it leaves nothing.
+# What a new user does: the unchanged commands in the first comment of each
+# set-up, on a system that never had protocol-hook.  That system is a mount,
+# network and process namespace in which "make install" was run.
 use strict;
 use warnings;
 use Hook;
@@ -11,11 +11,11 @@ use Test::More;
 Servers::skip_unless_installed({ title => 'first delivery',
 	needs => [qw(unshare busybox systemd-tmpfiles)] });
 
-# Those of systemd need one that runs: see fastcgi-nginx-systemd.t.
+# The systemd units need a running systemd: see fastcgi-nginx-systemd.t.
 my @names = grep { $_ ne 'fastcgi-nginx-systemd' } sort keys %SETUPS;
 plan tests => 2 * @names + 10;
 
-# Written to, they are as they were afterwards.
+# Directories that the commands may change; the changes end with the namespace.
 my @DIRS = qw(etc usr/local var);
 
 sub script {
@@ -28,20 +28,21 @@ END
 	return <<"END" . join '', map { "$_\n" } @commands;
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs /run
-# Not if an overlay is missing: sh -e.
+# Not reached without an overlay, because of sh -e.
 ${overlays}rm -rf /etc/protocol-hook /var/spool/protocol-hook
 busybox ifconfig lo up
 systemd-tmpfiles --create --prefix=/run >/dev/null 2>&1 || :
 umask 022
 make -s install
-# The key comes where examples/prepare asks for it.
+# examples/prepare reads the key from standard input.
 printf '%s\\n' '$KEY' >/run/key
 exec </run/key
 set -x
 END
 }
 
-# Runs COMMANDS there, then SEND; returns what was printed, and what was stored.
+# Runs COMMANDS, then SEND, in such a system.  Returns their output and the
+# stored file.
 sub run_in_fresh_system {
 	my ($commands, $send) = @_;
 	my $dir = scratch();
@@ -71,38 +72,43 @@ for my $name (@names) {
 		my $setup = $SETUPS{$name};
 		my @missing = grep { !Servers::find_needed($_) }
 			@{ $setup->{needs} };
-		skip("$name: there is no @missing", 2) if @missing && !$ENV{CI};
+		skip("$name: needs @missing", 2) if @missing && !$ENV{CI};
 		my @commands = Servers::commands(
-			slurp("examples/$setup->{example}"));
+			slurp($setup->{file}));
 		my $send = pop @commands;
 		my ($log, $stored) = run_in_fresh_system(\@commands, $send);
-		like($log, qr/"status":"stored"/, "$name: stored") or diag($log);
-		is($stored, $EXAMPLE, "$name: as sent");
+		like($log, qr/"status":"stored"/,
+			"$name: the delivery is stored") or diag($log);
+		is($stored, $EXAMPLE, "$name: the file is what was sent");
 	}
 }
 
-# The commands of the README, and what it says that comes then.
+# The commands in the README, which ends with curl and its output.
 my ($section) = slurp('README.md') =~
 	/^## Putting it under a web server\n(.*?)^## /ms;
 my ($curl) = $section =~ /^`(curl [^`]*)` then says `\{"status":"ready"\}`/m;
-my %bullets = $section =~ /^- \*\*(\w+)\*\*[^\n]*\n.*?\n?\n((?: {6}[^\n]*\n)+)/msg;
+my %bullets = $section =~
+	/^- \*\*(\w+)\*\*[^\n]*\n.*?\n?\n((?: {6}[^\n]*\n)+)/msg;
 is(join(' ', sort keys %bullets), 'Apache lighttpd nginx',
-	'the README has three');
+	'the README has commands for three servers');
 for my $name (sort keys %bullets) {
 	SKIP: {
 		my @needs = $name eq 'nginx' ? qw(nginx spawn-fcgi) :
 			$name eq 'Apache' ? 'apache2' : 'lighttpd';
 		my @missing = grep { !Servers::find_needed($_) } @needs;
-		skip("README, $name: there is no @missing", 3)
+		skip("README, $name: needs @missing", 3)
 			if @missing && !$ENV{CI};
 		my ($log, $stored) = run_in_fresh_system(
 			[split /\n/, $bullets{$name}], "$curl\n" .
 			'PROTOCOL_HOOK_SECRET_FILE=/etc/protocol-hook/secret ' .
 			'sh examples/send tests/data/example.json ' .
 			'http://127.0.0.1:8080/protocol-hook');
-		like($log, qr/"status":"ready"/, "README, $name: ready");
-		like($log, qr/"status":"stored"/, "README, $name: stored")
+		like($log, qr/"status":"ready"/,
+			"README, $name: GET answers ready");
+		like($log, qr/"status":"stored"/,
+			"README, $name: the delivery is stored")
 			or diag($log);
-		is($stored, $EXAMPLE, "README, $name: as sent");
+		is($stored, $EXAMPLE,
+			"README, $name: the file is what was sent");
 	}
 }

@@ -1,7 +1,7 @@
-# The scripts of examples/ that start the program or a small server: they refuse
-# where they can't, say why, and leave what runs as it is.  That they can be run
-# again after a crash, or by mistake, is among the cases of each set-up; here is
-# what has no set-up.
+# Scripts that start the program or a small server: if they can't, they fail,
+# say why and leave running processes alone.  Servers::Cases checks that each
+# set-up's commands can be run again, after a crash or by mistake; this file
+# checks the scripts and options that no set-up uses.
 use strict;
 use warnings;
 use Hook;
@@ -12,13 +12,13 @@ Servers::skip_unless_installed({ title => 'start scripts',
 	needs => [qw(spawn-fcgi setpriv)] });
 
 my $s = { dir => scratch(), setup => {}, port => Servers::free_port(),
-	besides => { PROTOCOL_HOOK_MIN_FREE => 0 } };
+	extra_variables => { PROTOCOL_HOOK_MIN_FREE => 0 } };
 Servers::make_system($s);
-Servers::adapt_examples($s);
+Servers::adapt_setups($s);
 Servers::command($s, 'sh examples/prepare proxy') or BAIL_OUT('no spool');
 my $run = "$s->{dir}/run/protocol-hook";
 
-# What a command prints, and its exit status.
+# Returns whether a command has succeeded, and its output.
 sub run_command {
 	my ($command) = @_;
 	my $out = "$s->{dir}/printed";
@@ -27,7 +27,7 @@ sub run_command {
 	return ($ok, slurp($out));
 }
 
-# Whether a process takes requests at the socket.
+# Whether a process answers requests at the socket.
 sub serves {
 	my $answer = eval { post({ socket => "$run/socket" }, '',
 		params => { REQUEST_METHOD => 'GET' }) } or return 0;
@@ -42,40 +42,43 @@ sub end {
 	return wait_for(sub { !Servers::alive($pid) });
 }
 
-subtest 'as an ordinary user they say that root is needed' => sub {
-	for my $script (qw(spawn-fcgi/start multiwatch/start systemd/activate
-		busybox/start civetweb/start)) {
+subtest 'for an ordinary user the scripts say that root is needed' => sub {
+	for my $script (qw(examples/spawn-fcgi/start examples/busybox/start),
+		map { "tests/servers/setups/$_/start" }
+		qw(multiwatch socket-activate civetweb)) {
 		my ($ok, $said) = run_command('setpriv --reuid 54321 ' .
-			"--clear-groups sh examples/$script");
+			"--clear-groups sh $script");
 		ok(!$ok, "$script fails");
-		like($said, qr/only root/, 'and says why');
+		like($said, qr/only root/, "$script says why");
 	}
-	ok(!-e "$run/pid", 'and there is no pid file');
+	ok(!-e "$run/pid", 'no pid file is written');
 };
 
 for my $log ('', "$s->{dir}/var/log/protocol-hook.log") {
 	my $start = "sh examples/spawn-fcgi/start $log";
 	subtest 'spawn-fcgi/start' . ($log && ' LOGFILE') => sub {
-		ok((run_command($start))[0], 'starts');
-		ok(serves(), 'serves');
+		ok((run_command($start))[0], 'the script succeeds');
+		ok(serves(), 'the program answers');
 		my $pid = pid();
 		my ($ok, $said) = run_command($start);
-		ok(!$ok, 'a second one fails');
-		like($said, qr/does it run already\? .*\b$pid$/m, 'says why');
+		ok(!$ok, 'run again, it fails');
+		like($said, qr/does it run already\? .*\b$pid$/m,
+			'run again, it says why');
 		is(pid(), $pid, 'the pid file is as it was');
-		ok(serves(), 'the first still serves');
+		ok(serves(), 'the first process still answers');
 		is_deeply([grep { !/^(?:pid|socket)$/ } files("$run/..",
-			'protocol-hook')], [], 'nothing else is left');
+			'protocol-hook')], [], 'no other file is left');
 		end($pid, 'KILL');
-		ok((run_command($start))[0], 'starts after a crash');
-		isnt(pid(), $pid, 'with another process');
-		ok(serves(), 'which serves');
-		like(slurp($log), qr/result=ready /, 'and logs') if $log;
+		ok((run_command($start))[0], 'after a crash, it succeeds');
+		isnt(pid(), $pid, 'after a crash, there is a new process');
+		ok(serves(), 'the new process answers');
+		like(slurp($log), qr/result=ready /,
+			'the log file has its lines') if $log;
 		$pid = pid();
 		end($pid, 'TERM');
 		my $program = "$s->{dir}/usr/local/bin/protocol-hook";
 		rename $program, "$program.away" or die $!;
-		ok(!(run_command($start))[0], 'without the program: fails');
+		ok(!(run_command($start))[0], 'without the program, it fails');
 		rename "$program.away", $program or die $!;
 		is(pid(), $pid, 'the pid file is as it was');
 	};
@@ -89,15 +92,15 @@ subtest 'runit/protocol-hook/run' => sub {
 		return $pid + 0;
 	};
 	my $pid = $begin->();
-	ok(serves(), 'serves');
+	ok(serves(), 'the program answers');
 	my ($ok, $said) = run_command("timeout 5 $start");
-	ok(!$ok, 'a second one fails');
-	like($said, qr/already in use/, 'says why');
-	ok(Servers::alive($pid) && serves(), 'the first still serves');
+	ok(!$ok, 'run again, it fails');
+	like($said, qr/already in use/, 'run again, it says why');
+	ok(Servers::alive($pid) && serves(), 'the first process still answers');
 	end($pid, 'KILL');
-	ok(!serves(), 'a crash');
+	ok(!serves(), 'after a crash nothing answers');
 	$pid = $begin->();
-	ok(serves(), 'serves after a crash');
+	ok(serves(), 'started again, the program answers');
 	ok(end($pid, 'TERM'), 'the process ends on SIGTERM');
 };
 

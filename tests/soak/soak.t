@@ -1,8 +1,8 @@
 #!/usr/bin/perl
-# COUNT deliveries (a million) to workers that are ended and killed while a
-# consumer races them, over days that go by: every acknowledged one is consumed
-# once, and none twice unless its worker was killed before it could answer;
-# memory stays flat; the archive is pruned.
+# COUNT deliveries (a million) to workers that get SIGTERM and SIGKILL by turns,
+# while a consumer removes what they store: each acknowledged delivery is consumed;
+# it is consumed twice only if it was sent again; memory stays flat; old days of
+# the archive are removed.
 use strict;
 use warnings;
 use Test::More;
@@ -18,7 +18,8 @@ mkdir $spool, 0750 or die "$spool: $!";
 my $worker = worker(spool => $spool, count => 2, stderr => '/dev/null');
 my $dir = scratch();
 
-# Delivers its share; what is not answered is sent again. Counts retries.
+# Starts a client that delivers N bodies, and sends what is not answered 200 again.
+# It writes the number of retries to FILE.
 sub client {
 	my ($n, $file) = @_;
 	my $pid = fork // die $!;
@@ -42,7 +43,7 @@ sub client {
 	POSIX::_exit(0);
 }
 
-# Takes files out of new/ and counts each id.
+# Removes the files in new/ and counts each id in SEEN; returns their number.
 sub consume {
 	my ($seen) = @_;
 	my $n = 0;
@@ -75,7 +76,7 @@ while (%running) {
 	$most = $kb if $kb > $most;
 	next if $consumed < $next;
 	$next += $count / 20;
-	# One of the two goes, by turns gently and not.
+	# Ends one of the two workers, by turns with SIGTERM and SIGKILL.
 	my $signal = $ends <= $kills ? 'TERM' : 'KILL';
 	$signal eq 'TERM' ? $ends++ : $kills++;
 	reap({ pids => [shift @{ $worker->{pids} }] }, $signal);
@@ -83,7 +84,7 @@ while (%running) {
 		listener => $worker->{listener}, dir => scratch());
 	push @{ $worker->{pids} }, $more->{pid};
 	$worker->{pid} = $worker->{pids}[0];
-	# Eight days go by for what has been archived.
+	# Makes what was archived nine days old, once.
 	my ($today) = sort { $b cmp $a } files($spool, 'archive');
 	my @t = gmtime(time - 9 * 86400);
 	my $old = sprintf '%04d-%02d-%02d', $t[5] + 1900, $t[4] + 1, $t[3];
@@ -95,17 +96,17 @@ my $again = 0;
 $again += slurp("$dir/$_") for 1 .. $clients;
 my $sent = $clients * int $count / $clients;
 my $twice = grep { $_ > 1 } values %seen;
-is(scalar keys %seen, $sent, "each of $sent was consumed");
-cmp_ok($twice, '<=', $again, "$twice came twice, $again were sent again");
+is(scalar keys %seen, $sent, "each of $sent deliveries was consumed");
+cmp_ok($twice, '<=', $again, "$twice were consumed twice, $again were sent again");
 cmp_ok($most, '<', 4096, "at most $most KB resident");
 ok($ends > 0 && $kills > 0, "$ends workers ended, $kills killed");
 my @days = files($spool, 'archive');
-# What is left of an old day goes with the next deliveries.
+# The next deliveries remove what is left of an old day.
 for (1 .. $count) {
 	last if @days <= 1;
 	post($worker, event());
 	@days = files($spool, 'archive');
 }
-is(scalar @days, 1, 'the archive was pruned');
+is(scalar @days, 1, 'old days of the archive are removed');
 reap($worker);
 done_testing();

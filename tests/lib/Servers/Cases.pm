@@ -1,6 +1,6 @@
-# The cases that each server set-up must pass: one list for all of them.  A
-# case's code returns in words what came of it; the words expected are the
-# contract's.  Nothing here knows which server it talks to.
+# The list of cases that every set-up must pass.  The code of a case returns its
+# result in words, to be compared with what protocol-hook(8) promises.  No case
+# depends on which server it runs against.
 package Servers::Cases;
 use strict;
 use warnings;
@@ -21,8 +21,9 @@ sub case {
 		code => $code };
 }
 
-# Remembers what must be in no log, and what is wrong with any answer.
-sub note {
+# Notes what is wrong with an answer, for the case 'headers', and the signature
+# of BODY, for the case 'secrets'.
+sub note_answer {
 	my ($s, $body, $answer, %with) = @_;
 	$s->{sent}{ sign($body) } = 1 if length $body;
 	return if !$answer;
@@ -42,7 +43,8 @@ sub note {
 		|| length $body && index($text, sign($body)) >= 0;
 }
 
-# One request over a connection of its own; the answer, or nothing.
+# Sends one request over a new connection.  Returns the answer, undef if none
+# came.
 sub deliver {
 	my ($s, $body, %with) = @_;
 	my $socket = dial($s) or return;
@@ -50,13 +52,13 @@ sub deliver {
 	transmit($socket, head($s, $body, %with) . $payload);
 	my $is_head = ($with{method} // '') eq 'HEAD';
 	my $answer = receive($socket, head => $is_head);
-	note($s, $body, $answer, head => $is_head);
+	note_answer($s, $body, $answer, head => $is_head);
 	return $answer;
 }
 
 sub delivered { return outcome(deliver(@_)) }
 
-# How often the event with this id is in new/, byte for byte; -1 if otherwise.
+# How many files in new/ have this event; -1 if one of them differs from BODY.
 sub stored {
 	my ($s, $body) = @_;
 	my ($id) = $body =~ /"id":"([^"]*)"/;
@@ -67,25 +69,26 @@ sub stored {
 	return scalar @found;
 }
 
-# How often these very bytes are in rejected/.
+# How many files in rejected/ have these bytes.
 sub rejected {
 	my ($s, $body) = @_;
 	return scalar grep { $_ eq $body } content($s->{spool}, 'rejected');
 }
 
-# What is common to nearly all: an outcome, and how many files there are.
+# The result of most cases: an outcome and a number of files.
 sub with_files {
 	my ($outcome, $n) = @_;
 	return "$outcome, $n file" . ($n == 1 ? '' : 's');
 }
 
-sub deliver_and_look {
+sub deliver_and_count {
 	my ($s, $body, %with) = @_;
 	my $outcome = delivered($s, $body, %with);
 	return with_files($outcome, stored($s, $body));
 }
 
-# Any refusal will do: this request never gets through some servers.
+# A result for requests that some servers refuse by themselves: every refusal
+# counts.
 sub refused {
 	my ($s, $outcome, $body) = @_;
 	my $what = $outcome =~ /^(?:no|[45])/ ? 'refused' : $outcome;
@@ -99,40 +102,43 @@ sub sized {
 	return event(id => $id, pad => $size - length event(id => $id));
 }
 
-case 'first', 'the example\'s own commands end in a stored delivery',
+case 'first', 'the commands of the set-up end in a stored delivery',
 	'200 stored, as sent', sub {
 	my ($s) = @_;
 	Servers::command($s, $s->{send}, "$s->{dir}/sent");
 	my $answer = slurp("$s->{dir}/sent");
 	my ($file) = content($s->{spool}, 'new');
 	return $answer if $answer !~ /"status":"stored"/;
-	return '200 stored, ' . ($file eq $EXAMPLE ? 'as sent' : 'otherwise');
+	return '200 stored, ' . ($file eq $EXAMPLE ? 'as sent' : 'changed');
 };
 
 case 'stored', 'an event is stored', '200 stored, 1 file', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event());
+	return deliver_and_count($s, event());
 };
 
-case 'repeat', 'the same bytes again are known', '200 duplicate, 1 file', sub {
+case 'repeat', 'the same bytes again are a duplicate',
+	'200 duplicate, 1 file', sub {
 	my ($s) = @_;
 	my $body = event();
 	delivered($s, $body);
-	return deliver_and_look($s, $body);
+	return deliver_and_count($s, $body);
 };
 
-case 'ignored', 'an event that is not wanted', '200 ignored, 0 files', sub {
+case 'ignored', 'an event that is not wanted is ignored',
+	'200 ignored, 0 files', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event(type => 'group.created'));
+	return deliver_and_count($s, event(type => 'group.created'));
 };
 
-case 'get', 'GET tells that deliveries are taken', '200 ready', sub {
+case 'get', 'GET is answered with "ready"', '200 ready', sub {
 	my ($s) = @_;
 	return delivered($s, '', method => 'GET', signature => undef,
 		length => undef);
 };
 
-case 'head', 'HEAD does, too, without a body', '200 without a body', sub {
+case 'head', 'HEAD is answered like GET, without a body',
+	'200 without a body', sub {
 	my ($s) = @_;
 	my $answer = deliver($s, '', method => 'HEAD', signature => undef,
 		length => undef) or return 'no answer';
@@ -152,21 +158,21 @@ sub method_case {
 	};
 }
 
-case 'put', 'PUT is not allowed, and told what is',
+case 'put', 'PUT is refused, with the allowed methods in Allow',
 	'405 Method Not Allowed, Allow: GET, HEAD, POST',
 	method_case('PUT', event());
 
-case 'delete', 'DELETE neither',
+case 'delete', 'DELETE is refused, with the allowed methods in Allow',
 	'405 Method Not Allowed, Allow: GET, HEAD, POST',
 	method_case('DELETE', '');
 
-case 'no-length', 'POST without a length or body is refused',
+case 'no-length', 'POST without a length and a body is refused',
 	'411 Length Required', sub {
 	my ($s) = @_;
 	return delivered($s, '', length => undef);
 };
 
-case 'bad-length', 'a length that is no number is refused',
+case 'bad-length', 'a length that is not a number is refused',
 	'refused, 0 files', sub {
 	my ($s) = @_;
 	my $body = event();
@@ -175,33 +181,34 @@ case 'bad-length', 'a length that is no number is refused',
 	return (grep { $_ ne $outcomes[0] } @outcomes)[0] // $outcomes[0];
 };
 
-case 'chunked', 'a chunked request is taken', '200 stored, 1 file', sub {
+case 'chunked', 'a chunked request is stored', '200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event(pad => 10000);
-	return deliver_and_look($s, $body, length => undef,
+	return deliver_and_count($s, $body, length => undef,
 		more => [['Transfer-Encoding', 'chunked']],
 		payload => chunked($body, 1000));
 };
 
-case 'chunked-1M', 'a chunked request of 1 MB is taken',
+case 'chunked-1M', 'a chunked request of 1 MB is stored',
 	'200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event(pad => (1 << 20) - 200);
-	return deliver_and_look($s, $body, length => undef,
+	return deliver_and_count($s, $body, length => undef,
 		more => [['Transfer-Encoding', 'chunked']],
 		payload => chunked($body, 60000));
 };
 
-case 'chunked-large', 'a chunked request beyond MAX_BODY is refused',
+case 'chunked-large', 'a chunked request larger than MAX_BODY is refused',
 	'413 Content Too Large, 0 files', sub {
 	my ($s) = @_;
 	my $body = event(pad => (1 << 20) + 1000);
-	return deliver_and_look($s, $body, length => undef,
+	return deliver_and_count($s, $body, length => undef,
 		more => [['Transfer-Encoding', 'chunked']],
 		payload => chunked($body, 60000));
 };
 
-case 'sizes', 'bodies of 1 byte to 1 MB are stored as sent', 'all as sent', sub {
+case 'sizes', 'bodies of 1 byte to 1 MB are stored as sent',
+	'all as sent', sub {
 	my ($s) = @_;
 	for my $size (1, 2, 63) {
 		my $body = substr '[' x 63, 0, $size;
@@ -212,19 +219,19 @@ case 'sizes', 'bodies of 1 byte to 1 MB are stored as sent', 'all as sent', sub 
 	for my $size (128, 1024, 4095 .. 4097, 8191 .. 8193, 16384,
 		32767 .. 32769, 65535 .. 65537, 131071 .. 131073, 262144,
 		524288, (1 << 20) - 1, 1 << 20) {
-		my $got = deliver_and_look($s, sized($size));
+		my $got = deliver_and_count($s, sized($size));
 		return "$size: $got" if $got ne '200 stored, 1 file';
 	}
 	return 'all as sent';
 };
 
-case 'large', 'a body of one byte more than MAX_BODY is refused',
+case 'large', 'a body one byte larger than MAX_BODY is refused',
 	'413 Content Too Large, 0 files', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, sized((1 << 20) + 1));
+	return deliver_and_count($s, sized((1 << 20) + 1));
 };
 
-case 'short', 'a body that ends before its length is not stored',
+case 'short', 'a body shorter than its length is not stored',
 	'refused, 0 files', sub {
 	my ($s) = @_;
 	my $body = event(pad => 5000);
@@ -232,26 +239,27 @@ case 'short', 'a body that ends before its length is not stored',
 	transmit($socket, head($s, $body) . substr $body, 0, 2500);
 	shutdown $socket, 1;
 	my $answer = receive($socket);
-	note($s, $body, $answer);
+	note_answer($s, $body, $answer);
 	return refused($s, outcome($answer), $body);
 };
 
-case 'unsigned', 'no signature', '401 Unauthorized, 0 files', sub {
+case 'unsigned', 'a delivery without a signature is refused',
+	 '401 Unauthorized, 0 files', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event(), signature => undef);
+	return deliver_and_count($s, event(), signature => undef);
 };
 
-case 'wrong', 'a wrong signature', '401 Unauthorized, 0 files', sub {
+case 'wrong', 'a wrong signature is refused', '401 Unauthorized, 0 files', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event(), signature => sign('other'));
+	return deliver_and_count($s, event(), signature => sign('other'));
 };
 
-case 'malformed', 'a signature that is not 64 hex digits',
+case 'malformed', 'a signature that is not 64 hex digits is refused',
 	'401 Unauthorized, 0 files', sub {
 	my ($s) = @_;
 	my $body = event();
 	my $right = sign($body);
-	my @outcomes = map { deliver_and_look($s, $body, signature => $_) }
+	my @outcomes = map { deliver_and_count($s, $body, signature => $_) }
 		substr($right, 1), "${right}0", "sha256=$right", "0x$right",
 		"$right $right", '';
 	return (grep { $_ ne $outcomes[0] } @outcomes)[0] // $outcomes[0];
@@ -259,17 +267,18 @@ case 'malformed', 'a signature that is not 64 hex digits',
 
 sub twice {
 	my ($s, $body, @signatures) = @_;
-	return deliver_and_look($s, $body, signature => $signatures[0],
+	return deliver_and_count($s, $body, signature => $signatures[0],
 		more => [['x-protocol-signature', $signatures[1]]]);
 }
 
-case 'twice', 'the signature sent twice', '401 Unauthorized, 0 files', sub {
+case 'twice', 'the right signature sent twice is refused',
+	'401 Unauthorized, 0 files', sub {
 	my ($s) = @_;
 	my $body = event();
 	return twice($s, $body, sign($body), sign($body));
 };
 
-case 'twice-wrong', 'a right and a wrong one, in either order',
+case 'twice-wrong', 'a right and a wrong signature, in any order, are refused',
 	'401 Unauthorized, 0 files; 401 Unauthorized, 0 files', sub {
 	my ($s) = @_;
 	my ($one, $two) = (event(), event());
@@ -277,42 +286,43 @@ case 'twice-wrong', 'a right and a wrong one, in either order',
 		twice($s, $two, sign('other'), sign($two));
 };
 
-case 'odd-case', 'the signature\'s header in odd case', '200 stored, 1 file',
-	sub {
+case 'odd-case', 'the name of the signature\'s header may be in any case',
+	'200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event();
-	return deliver_and_look($s, $body, signature => undef,
+	return deliver_and_count($s, $body, signature => undef,
 		more => [['X-pROTOCOL-Signature', sign($body)]]);
 };
 
-case 'upper-hex', 'the signature in upper-case hex', '200 stored, 1 file', sub {
-	my ($s) = @_;
-	my $body = event();
-	return deliver_and_look($s, $body, signature => uc sign($body));
-};
-
-case 'underscore', 'X_Protocol_Signature, wrong, beside the real one',
+case 'upper-hex', 'the signature may be in upper-case hex',
 	'200 stored, 1 file', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event(),
+	my $body = event();
+	return deliver_and_count($s, $body, signature => uc sign($body));
+};
+
+case 'underscore', 'a wrong X_Protocol_Signature replaces no signature',
+	'200 stored, 1 file', sub {
+	my ($s) = @_;
+	return deliver_and_count($s, event(),
 		more => [['X_Protocol_Signature', sign('other')]]);
 };
 
-case 'rejected', 'an authentic body that is no event is kept',
+case 'rejected', 'a signed body that is not an event is kept in rejected/',
 	'422 Unprocessable Content, 1 file', sub {
 	my ($s) = @_;
 	my $body = '{"id":"x","type":"message.created"}';
 	return with_files(delivered($s, $body), rejected($s, $body));
 };
 
-case 'bytes', 'all 256 byte values of one arrive unchanged',
+case 'bytes', 'a signed body of all 256 byte values arrives unchanged',
 	'422 Unprocessable Content, 1 file', sub {
 	my ($s) = @_;
 	my $body = join '', "\0\0\r\n\r\n", map { chr } 0 .. 255, 0 .. 255;
 	return with_files(delivered($s, $body), rejected($s, $body));
 };
 
-case 'gzip', 'Content-Encoding: gzip is not undone, but kept',
+case 'gzip', 'a body with Content-Encoding: gzip is kept as it was sent',
 	'422 Unprocessable Content, 1 file', sub {
 	my ($s) = @_;
 	# gzip of "{}\n"
@@ -323,31 +333,31 @@ case 'gzip', 'Content-Encoding: gzip is not undone, but kept',
 	return with_files($outcome, rejected($s, $body));
 };
 
-case 'utf8', 'the reference page\'s example, with its non-ASCII text',
+case 'utf8', 'the reference page\'s example, sent again, is a duplicate',
 	'200 duplicate, 1 file', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, $EXAMPLE);
+	return deliver_and_count($s, $EXAMPLE);
 };
 
-case 'query', 'query strings that look like arguments', 'all stored', sub {
+case 'query', 'a query string is never taken for arguments', 'all stored', sub {
 	my ($s) = @_;
 	for my $query (qw(?--help ?check ?a+b ?-V ?-h+sign ?)) {
-		my $got = deliver_and_look($s, event(), query => $query);
+		my $got = deliver_and_count($s, event(), query => $query);
 		return "$query: $got" if $got ne '200 stored, 1 file';
 	}
 	return 'all stored';
 };
 
-case 'configure', 'no request header is taken for configuration',
+case 'configure', 'a request header never sets a variable of the program',
 	'401 Unauthorized, 0 files', sub {
 	my ($s) = @_;
 	my $body = event();
-	return deliver_and_look($s, $body, signature => sign($body, 'evil'),
+	return deliver_and_count($s, $body, signature => sign($body, 'evil'),
 		more => [['PROTOCOL-HOOK-SECRET', 'evil'],
 			['Proxy', 'http://192.0.2.1/']]);
 };
 
-case 'expect', 'Expect: 100-continue is answered, and the body taken',
+case 'expect', 'Expect: 100-continue is answered, and the delivery stored',
 	'100, 200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event(pad => 3000);
@@ -360,16 +370,18 @@ case 'expect', 'Expect: 100-continue is answered, and the body taken',
 	return $said if $interim && $said != 100;
 	transmit($socket, $body);
 	my $answer = receive($socket);
-	note($s, $body, $answer);
+	note_answer($s, $body, $answer);
 	return "$said, " . with_files(outcome($answer), stored($s, $body));
 };
 
-case 'http-1.0', 'HTTP/1.0 is served', '200 stored, 1 file', sub {
+case 'http-1.0', 'a delivery over HTTP/1.0 is stored',
+	'200 stored, 1 file', sub {
 	my ($s) = @_;
-	return deliver_and_look($s, event(), version => '1.0');
+	return deliver_and_count($s, event(), version => '1.0');
 };
 
-# Sends each of the bodies in turn, over one connection as long as it lasts.
+# Sends the deliveries one after the other, over one connection; over a new one
+# if the server has closed it.
 sub in_turn {
 	my ($s, @deliveries) = @_;
 	my ($socket, @outcomes);
@@ -379,14 +391,14 @@ sub in_turn {
 		transmit($socket, head($s, $body, connection => 'keep-alive',
 			%with) . $body);
 		my $answer = receive($socket);
-		note($s, $body, $answer);
+		note_answer($s, $body, $answer);
 		push @outcomes, outcome($answer);
 		undef $socket if !$answer || !kept($answer);
 	}
 	return join ', ', @outcomes;
 }
 
-case 'in-turn', 'refused and good ones in turn, over one connection',
+case 'in-turn', 'deliveries are stored after refused ones on a connection',
 	'401 Unauthorized, 200 stored, 413 Content Too Large, 200 stored, ' .
 	'405 Method Not Allowed, 200 stored', sub {
 	my ($s) = @_;
@@ -395,7 +407,7 @@ case 'in-turn', 'refused and good ones in turn, over one connection',
 		[event(), method => 'PUT'], [event()]);
 };
 
-case 'slow', 'a byte each 200 ms, and others do not wait for it',
+case 'slow', 'a client that sends slowly delays no other client',
 	'200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event();
@@ -414,26 +426,27 @@ case 'slow', 'a byte each 200 ms, and others do not wait for it',
 	return sprintf 'another waited for %.1f s', $longest if $longest > 2;
 	transmit($slow, substr $body, 10);
 	my $answer = receive($slow);
-	note($s, $body, $answer);
+	note_answer($s, $body, $answer);
 	return with_files(outcome($answer), stored($s, $body));
 };
 
-case 'hang-up', 'clients that hang up half-way leave nothing behind',
+case 'hang-up', 'of a client that hangs up half-way nothing is stored',
 	'200 stored, 1 file, and none of theirs', sub {
 	my ($s) = @_;
 	my @bodies = map { event(pad => 9000) } 1 .. 8;
 	for (@bodies) {
 		my $socket = dial($s) or return 'no connection';
 		transmit($socket, head($s, $_) . substr $_, 0, 4000);
-		$s->{never}{$_} = 1;	# looked for again at the end
+		$s->{never}{$_} = 1;	# for the case 'stop'
 		close $socket;
 	}
-	my $got = deliver_and_look($s, event());
+	my $got = deliver_and_count($s, event());
 	my $theirs = grep { stored($s, $_) } @bodies;
 	return "$got, and " . ($theirs || 'none') . ' of theirs';
 };
 
-# Sends them all before it reads any answer; how often which outcome came.
+# Sends all bodies before it reads any answer.  Returns the number of each
+# outcome.
 sub at_once {
 	my ($s, @bodies) = @_;
 	my @sockets = map { dial($s) or return 'no connection' } @bodies;
@@ -442,20 +455,21 @@ sub at_once {
 	my %count;
 	for (0 .. $#bodies) {
 		my $answer = receive($sockets[$_]);
-		note($s, $bodies[$_], $answer);
+		note_answer($s, $bodies[$_], $answer);
 		$count{ outcome($answer) }++;
 	}
 	return join ', ', map { "$count{$_} x $_" } sort keys %count;
 }
 
-case 'concurrent', '64 deliveries at once', '64 x 200 stored, 64 files', sub {
+case 'concurrent', '64 deliveries at the same time are stored',
+	'64 x 200 stored, 64 files', sub {
 	my ($s) = @_;
 	my @bodies = map { event(pad => 500) } 1 .. 64;
 	my $got = at_once($s, @bodies);
 	return with_files($got, scalar grep { stored($s, $_) == 1 } @bodies);
 };
 
-case 'racing', '32 times the same at once',
+case 'racing', 'the same delivery, 32 times at the same time, is stored once',
 	'31 x 200 duplicate, 1 x 200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event();
@@ -463,7 +477,7 @@ case 'racing', '32 times the same at once',
 	return with_files($got, stored($s, $body));
 };
 
-case 'unusable', 'a spool that can\'t be used, and again can',
+case 'unusable', 'while the spool can\'t be used, deliveries get 500',
 	'500 Internal Server Error, 0 files; 200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $body = event();
@@ -474,10 +488,10 @@ case 'unusable', 'a spool that can\'t be used, and again can',
 	unlink $new or die $!;
 	rename "$new.away", $new or die $!;
 	return with_files($got, stored($s, $body)) . '; ' .
-		deliver_and_look($s, $body);
+		deliver_and_count($s, $body);
 };
 
-case 'unavailable', 'a delivery that can\'t be stored is asked for again',
+case 'unavailable', 'a delivery that can\'t be stored gets 503, then is stored',
 	'503 Service Unavailable, 0 files, Retry-After: 30; ' .
 	'GET 503 Service Unavailable; 200 stored, 1 file', sub {
 	my ($s) = @_;
@@ -492,7 +506,7 @@ case 'unavailable', 'a delivery that can\'t be stored is asked for again',
 	my ($after) = $answer ? header($answer, 'Retry-After') : ();
 	return with_files(outcome($answer), stored($s, $body)) .
 		', Retry-After: ' . ($after // 'none') . "; GET $ready; " .
-		deliver_and_look($s, $body);
+		deliver_and_count($s, $body);
 };
 
 # The number of log lines of a delivery, which may come after its answer.
@@ -503,7 +517,7 @@ sub logged {
 	return $n || 'no';
 }
 
-case 'log', 'each delivery, taken or not, is one line in the log',
+case 'log', 'each delivery, stored or refused, is one line in the log',
 	'1 stored, 1 refused', sub {
 	my ($s) = @_;
 	my $body = event();
@@ -517,13 +531,13 @@ case 'log', 'each delivery, taken or not, is one line in the log',
 		' refused';
 };
 
-# Whether a 2xx came that the receiver did not give: '' or what it was.  To a
-# sender it would mean that the delivery is safe, to a health check that the
-# receiver is ready.
+# Returns a 2xx answer that did not come from the program, or ''.  A sender
+# would take it for a stored delivery, a health check for a receiver that is
+# ready.
 sub false_success {
 	my ($s, %with) = @_;
 	my $body = event();
-	my $got = deliver_and_look($s, $body, %with);
+	my $got = deliver_and_count($s, $body, %with);
 	return "POST: $got" if $got =~ /^2/ && $got ne '200 stored, 1 file';
 	$got = delivered($s, '', %with, method => 'GET', signature => undef,
 		length => undef);
@@ -531,7 +545,7 @@ sub false_success {
 	return '';
 }
 
-case 'elsewhere', 'no 2xx at other paths and hosts but the receiver\'s own',
+case 'other-places', 'other paths and hosts never answer 2xx',
 	'none', sub {
 	my ($s) = @_;
 	my $path = $s->{path};
@@ -550,7 +564,7 @@ case 'elsewhere', 'no 2xx at other paths and hosts but the receiver\'s own',
 	return join('; ', @found) || 'none';
 };
 
-# The program's processes, not those that only start it.
+# The processes that run the program itself.
 sub receivers {
 	my ($s) = @_;
 	return grep { (eval { slurp("/proc/$_/comm") } // '') =~
@@ -565,7 +579,8 @@ sub kill_receivers {
 		or die "@pids can't be killed\n";
 }
 
-# Kills the receivers when they have a delivery that they have not answered.
+# Kills the program while it has a delivery that it has not answered.  Returns
+# a false 2xx, or ''.
 sub killed_under_way {
 	my ($s) = @_;
 	my @pids = receivers($s) or return '';
@@ -573,15 +588,15 @@ sub killed_under_way {
 	my $body = event();
 	my $socket = dial($s) or return '';
 	transmit($socket, head($s, $body) . $body);
-	# No answer can come, so there is nothing else to wait for.
+	# Time for the request to arrive; no answer can come.
 	IO::Select->new($socket)->can_read(0.5);
 	kill_receivers($s);
 	my $got = with_files(outcome(receive($socket)), stored($s, $body));
 	return $got =~ /^2/ && $got ne '200 stored, 1 file' ? $got : '';
 }
 
-case 'down', 'no 2xx while the program is killed, missing or dies at once, ' .
-	'and then service again', 'none; 200 stored, 1 file', sub {
+case 'down', 'while the program can\'t run, nothing answers 2xx; ' .
+	'then deliveries are stored again', 'none; 200 stored, 1 file', sub {
 	my ($s) = @_;
 	my $program = "$s->{dir}/usr/local/bin/protocol-hook";
 	my @found;
@@ -603,10 +618,10 @@ case 'down', 'no 2xx while the program is killed, missing or dies at once, ' .
 	wait_for(sub { delivered($s, '', method => 'GET', signature => undef,
 		length => undef) eq '200 ready' }, $s->{setup}{recovery} // 40);
 	return (join('; ', @found) || 'none') . '; ' .
-		deliver_and_look($s, event());
+		deliver_and_count($s, event());
 };
 
-# What became of a pid file, which is then as it was.
+# Returns how a pid file has changed since it had BEFORE, and restores it.
 sub changed_pid_file {
 	my ($s, $file, $before) = @_;
 	my $now = Servers::pid_of($s, $file);
@@ -619,7 +634,7 @@ sub changed_pid_file {
 	return $now ? "another in $file" : "none in $file";
 }
 
-case 'started-twice', 'the example\'s commands, run once more, change nothing',
+case 'started-twice', 'the commands of the set-up, run again, change nothing',
 	'200 stored, 1 file, the same processes', sub {
 	my ($s) = @_;
 	my %pid = map { $_->[0] => Servers::pid_of($s, $_->[0]) }
@@ -628,15 +643,15 @@ case 'started-twice', 'the example\'s commands, run once more, change nothing',
 	for (@{ $s->{start} }) {
 		my $started = Servers::command($s, $_);
 		push @changed, "'$_' does not fail"
-			if $started && m{^sh examples/\w+/(?:start|activate)};
+			if $started && m{^sh \S+/start\b};
 	}
-	my $got = deliver_and_look($s, event());
+	my $got = deliver_and_count($s, event());
 	push @changed, map { changed_pid_file($s, $_, $pid{$_}) } sort
 		grep { $pid{$_} } keys %pid;
 	return "$got, " . (join(', ', @changed) || 'the same processes');
 };
 
-# Some clients that deliver without a pause, until they are told to end.
+# Starts clients that deliver without a pause until end_load().
 sub begin_load {
 	my ($s) = @_;
 	my $log = "$s->{dir}/acknowledged";
@@ -674,7 +689,8 @@ sub wait_for_more {
 	return wait_for(sub { acknowledged($load) >= $n }, 20);
 }
 
-# Ends it; 'all are there', or which of the acknowledged ones are not.
+# Ends the clients.  Returns 'all are there', or how many acknowledged
+# deliveries are missing.
 sub end_load {
 	my ($s, $load) = @_;
 	open my $fh, '>', "$s->{dir}/enough" or die $!;
@@ -687,7 +703,7 @@ sub end_load {
 		: 'all are there';
 }
 
-case 'reload', 'a reload under load loses nothing, and service goes on',
+case 'reload', 'a reload under load loses no acknowledged delivery',
 	'all are there', sub {
 	my ($s) = @_;
 	return 'it has none' if !$s->{setup}{reload};
@@ -699,7 +715,7 @@ case 'reload', 'a reload under load loses nothing, and service goes on',
 	return $before && $after ? $end : 'no service';
 };
 
-case 'stop', 'a stop under load: what was acknowledged is there',
+case 'stop', 'a stop under load loses no acknowledged delivery',
 	'all are there, nothing runs', sub {
 	my ($s) = @_;
 	my $load = begin_load($s);
@@ -712,13 +728,13 @@ case 'stop', 'a stop under load: what was acknowledged is there',
 	return "$end, " . (@left ? "@left still run" : 'nothing runs');
 };
 
-case 'headers', 'every answer so far had clean headers, and no secret', 'clean',
-	sub {
+case 'headers', 'every answer above had valid headers and no secret',
+	'clean', sub {
 	my ($s) = @_;
 	return join(', ', sort keys %{ $s->{unclean} }) || 'clean';
 };
 
-case 'secrets', 'no key, signature or body in any log', 'none', sub {
+case 'secrets', 'no log contains a key, a signature or a body', 'none', sub {
 	my ($s) = @_;
 	my $logs = Servers::logs($s);
 	my @found;

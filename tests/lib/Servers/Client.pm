@@ -1,5 +1,5 @@
-# An HTTP client that can do what curl won't: repeat headers, stop half-way,
-# send a byte at a time, tell on which connection an answer came.
+# An HTTP client for what curl can't do: repeat headers, stop half-way, send one
+# byte at a time, and keep control of each connection.
 package Servers::Client;
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ use Time::HiRes qw(time);
 our @EXPORT = qw(dial head transmit receive outcome header kept
 	chunked);
 
-our $SECONDS = 20;	# an answer takes no longer
+our $SECONDS = 20;	# to wait for an answer
 
 sub dial {
 	my ($s) = @_;
@@ -21,9 +21,9 @@ sub dial {
 		PeerPort => $s->{port}, Timeout => $SECONDS);
 }
 
-# The request line and headers of a delivery of BODY.  method, query, version;
-# path, host: other than the set-up's; signature, length: other than the right
-# one, or undef for none; more: further headers, as [name => value].
+# Returns the request line and headers of a delivery of BODY.  %with replaces
+# parts: method, query, version, path, host, connection; signature, length:
+# undef for none; more: additional headers, as [name => value].
 sub head {
 	my ($s, $body, %with) = @_;
 	%with = (method => 'POST', query => '', version => '1.1',
@@ -45,7 +45,7 @@ sub chunked {
 		unpack "(a$size)*", $body) . "0\r\n\r\n";
 }
 
-# True if all of it went; an answer may be there even if not.
+# Returns whether all bytes were sent.  Even if not, there may be an answer.
 sub transmit {
 	my ($socket, $bytes) = @_;
 	local $SIG{PIPE} = 'IGNORE';
@@ -56,7 +56,7 @@ sub transmit {
 	return 1;
 }
 
-# Adds to ${$buffer}; false at the end, or when it takes too long.
+# Reads into ${$buffer}.  Returns false at the end of file or at the time END.
 sub more {
 	my ($socket, $buffer, $end) = @_;
 	my $left = $end - time;
@@ -99,9 +99,10 @@ sub header {
 		@{ $answer->{headers} };
 }
 
-# One answer: status, headers, body; framed is undef if it ended with the
-# connection.  Nothing if none came.  head: it is HEAD's; interim: a 1xx will
-# do; buffer: what was read too much, to be passed again.
+# Reads one answer: status, headers, body, json; framed is undef if the end of
+# the connection ends the body.  Returns undef if no answer came.  %with: head,
+# the answer is to HEAD; interim, return a 1xx answer, too; seconds to wait;
+# buffer, a reference to bytes that were read beyond the answer before.
 sub receive {
 	my ($socket, %with) = @_;
 	my $buffer = $with{buffer} // \(my $new = '');
@@ -134,7 +135,7 @@ sub receive {
 	return \%answer;
 }
 
-# Whether the connection may be used again.
+# Whether the connection can be used for another request.
 sub kept {
 	my ($answer) = @_;
 	my ($connection) = header($answer, 'Connection');
@@ -142,8 +143,8 @@ sub kept {
 		($answer->{version} eq '1.0' ? 'close' : '')) ne 'close';
 }
 
-# In words: "200 stored", or "401 Unauthorized" as the program says it, or
-# "413 by the server", or "no answer".
+# The answer in words: "200 stored" or "401 Unauthorized" if the program gave
+# it, "413 by the server" if not, or "no answer".
 sub outcome {
 	my ($answer) = @_;
 	return 'no answer' if !$answer;

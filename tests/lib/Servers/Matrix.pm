@@ -1,4 +1,5 @@
-# What tests/servers/*.t found, as the tables of docs/servers.md.
+# The tables of docs/servers.md, from the results that tests/servers/*.t have
+# saved.
 package Servers::Matrix;
 use strict;
 use warnings;
@@ -15,14 +16,14 @@ our $PAGE = 'docs/servers.md';
 my ($BEGIN, $END) = ("<!-- from the tests: begin -->\n",
 	"<!-- from the tests: end -->\n");
 
-# Those that were run, CGI first.
+# The saved results of the set-ups, CGI first.
 sub results {
 	my @found = grep { -e Servers::RESULTS . "/$_.json" } sort keys %SETUPS;
 	return map { JSON::PP::decode_json(slurp(Servers::RESULTS .
 		"/$_.json")) } @found;
 }
 
-# Letters for reasons, in the order in which they are first met.
+# A letter for each reason of a deviation, in the order of the table.
 sub letters {
 	my (@results) = @_;
 	my (%letter, @reasons);
@@ -44,13 +45,14 @@ sub matrix {
 	my @numbers = 1 .. @results;
 	my $text = sprintf "%d set-ups, %d cases each.\n\n", scalar @results,
 		scalar @CASES;
-	$text .= row('', 'door', 'set-up', 'example') . row(('---') x 4);
+	$text .= row('', 'interface', 'set-up', 'file') . row(('---') x 4);
 	for (@numbers) {
 		my $r = $results[$_ - 1];
-		$text .= row($_, @$r{qw(door title)},
-			"[$r->{example}](../examples/$r->{example})");
+		my $name = $r->{file} =~ s{^tests/servers/}{}r;
+		$text .= row($_, @$r{qw(interface title)},
+			"[$name](../$r->{file})");
 	}
-	$text .= "\n" . row('what must come of it', @numbers) .
+	$text .= "\n" . row('promise', @numbers) .
 		row('---', (':-:') x @numbers);
 	for my $i (0 .. $#CASES) {
 		$text .= row($CASES[$i]{promise}, map {
@@ -59,23 +61,23 @@ sub matrix {
 				? $letter->{ $r->{reason} } : '+';
 		} @results);
 	}
-	$text .= "\n`+`: as the contract says.  A letter: as this server does" .
-		" it, which is tested, too:\n\n";
+	$text .= "\n`+`: as protocol-hook(8) promises. A letter: the server " .
+		"deviates, and the test expects that:\n\n";
 	$text .= "- **$letter->{$_}**: $_.\n" for @reasons;
 	return $text;
 }
 
-# PAGE with the tables in their place.
+# Returns the text of the page with TABLES in place of its own.
 sub update {
 	my ($page, $tables) = @_;
 	$page =~ s/\Q$BEGIN\E.*\Q$END\E/$BEGIN\n$tables\n$END/s
-		or die "the page has no place for the tables\n";
+		or die "$PAGE lacks the comments around the tables\n";
 	return $page;
 }
 
 sub write_page {
 	my @results = results();
-	die "not every set-up was run\n" if @results != keys %SETUPS;
+	die "not every set-up has a result\n" if @results != keys %SETUPS;
 	my $page = update(slurp($PAGE), matrix(@results));
 	open my $fh, '>:raw', $PAGE or die "$PAGE: $!";
 	print $fh $page;

@@ -1,5 +1,5 @@
-# A real systemd, the first process of namespaces of its own, which runs the
-# units of examples/systemd and nothing else but its journal.
+# A real systemd, as the first process of its own namespaces.  It runs the units
+# of examples/systemd and the journal, nothing else.
 package Servers::Systemd;
 use strict;
 use warnings;
@@ -21,7 +21,8 @@ sub make_units {
 	make_path("$dir/var/log/journal");
 }
 
-# As "make install" does; what the test needs besides is in a drop-in.
+# Installs the units as "make install" does, with a drop-in for the test's own
+# variables.
 sub install_units {
 	my ($s) = @_;
 	my $to = "$s->{dir}/etc/systemd/system";
@@ -29,7 +30,8 @@ sub install_units {
 		for qw(protocol-hook.socket protocol-hook.service
 		protocol-hook-retry.service);
 	make_path("$to/protocol-hook.service.d");
-	my %env = (%{ $s->{besides} }, PROTOCOL_HOOK_SPOOL => $s->{spool});
+	my %env = (%{ $s->{extra_variables} },
+		PROTOCOL_HOOK_SPOOL => $s->{spool});
 	Servers::make_file("$to/protocol-hook.service.d/test.conf",
 		"[Service]\n" . join '', map { "Environment=$_=$env{$_}\n" }
 		sort keys %env);
@@ -62,12 +64,12 @@ END
 	}
 	$s->{unshare} = $pid;
 	wait_for(sub { systemctl($s, 'is-system-running') =~ /^running/ })
-		or die "systemd does not start\n";
+		or die "systemd has not started\n";
 }
 
 sub inside {
 	my ($s, $command) = @_;
-	# The only child of unshare.
+	# systemd is the only child of unshare.
 	my ($pid) = split ' ', eval { slurp(
 		"/proc/$s->{unshare}/task/$s->{unshare}/children") } // '';
 	return $pid ? "nsenter -t $pid -m -p $command" : 'false';
@@ -86,13 +88,14 @@ sub journal {
 	return scalar qx(timeout 20 $command 2>&1);
 }
 
-# Only what systemd is to do goes to it.
+# Changes a command so that systemctl talks to this systemd.
 sub command {
 	my ($s, $command) = @_;
 	return $command =~ /^systemctl/ ? inside($s, $command) : $command;
 }
 
-# nginx and the program at once: deliveries wait in the socket.
+# Reloads nginx and restarts the program.  Meanwhile deliveries wait in the
+# socket.
 sub reload {
 	my ($s) = @_;
 	kill 'HUP', Servers::pid_of($s, 'nginx.pid');
@@ -105,7 +108,7 @@ sub stop {
 	open my $fh, '>', "$s->{dir}/var/log/journal.txt" or die $!;
 	print $fh journal($s);
 	close $fh or die $!;
-	# It takes systemd along.
+	# With --kill-child this also ends systemd.
 	kill 'KILL', $s->{unshare};
 	waitpid delete $s->{unshare}, 0;
 }

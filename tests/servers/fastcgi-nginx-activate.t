@@ -1,5 +1,0 @@
-use strict;
-use warnings;
-use Servers;
-
-Servers::run('fastcgi-nginx-activate');

@@ -1,0 +1,5 @@
+use strict;
+use warnings;
+use Servers;
+
+Servers::run('fastcgi-nginx-socket-activate');
