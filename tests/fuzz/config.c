@@ -169,6 +169,8 @@ is_refused(const char *key)
 		return true;
 	if (n > 2 && strcspn(key + 1, "\r\n") < n - 2)
 		return true;
+	if (key[strspn(key, " \t")] == '\0')
+		return true;
 	if (key[0] == '#' && strpbrk(key, " \t") != NULL)
 		return true;
 	return strncmp(key, "PROTOCOL_HOOK_", 14) == 0 && key[name] == '=' &&

@@ -54,6 +54,8 @@ is_accepted(const char *key)
 		return false;
 	if (n > 2 && memchr(key + 1, '\r', n - 2) != NULL)
 		return false;
+	if (key[strspn(key, " \t")] == '\0')
+		return false;
 	if (key[0] == '#' && strpbrk(key, " \t") != NULL)
 		return false;
 	return strncmp(key, "PROTOCOL_HOOK_", 14) != 0 || key[name] != '=' ||
