@@ -179,7 +179,7 @@ our %SETUPS = (
 		[qw(lighttpd cgi-fcgi)], after_stop => \&stop_program,
 		deviations => { %LIGHTTPD }),
 	'fastcgi-apache-fcgid' => setup('FastCGI', 'Apache, mod_fcgid',
-		"$SETUP_FILES/apache/fcgid.conf", $APACHE,
+		"$SETUP_FILES/apache/fcgid.conf", { %$APACHE, stop => 'TERM' },
 		['apache2', "$MODULES/mod_fcgid.so"],
 		deviations => { %EMPTY_BODY }),
 	'fastcgi-apache-proxy' => setup('FastCGI', 'Apache, mod_proxy_fcgi',
