@@ -1,5 +1,5 @@
-# What the benchmarks share: scratch file systems that vanish with the process,
-# a web server in front, processes that are ended, numbers.
+# For all benchmarks: file systems that vanish with the process, a web server,
+# processes that are ended at exit, statistics.
 package Bench;
 use strict;
 use warnings;
@@ -28,12 +28,12 @@ sub slurp { open my $f, '<', $_[0] or die "$_[0]: $!"; local $/; return <$f> // 
 sub spit { open my $f, '>', $_[0] or die "$_[0]: $!"; print $f $_[1]; close $f or die $! }
 sub say_on { printf STDERR "%s\n", "@_" }
 
-# In a mount namespace of our own: whatever ends us unmounts everything.
+# In a mount namespace of our own, which takes its mounts with it at any exit.
 sub alone {
 	die "bench: needs root, to mount file systems\n" if $> != 0;
 	exec 'unshare', '-m', '--propagation', 'private', 'env', 'BENCH_ALONE=1',
 		$^X, $0, @_ if !$ENV{BENCH_ALONE};
-	# In memory: a log on the disk would wait for other programs' flushes.
+	# In memory, as writing a log to a disk waits for flushes of other programs.
 	$scratch = tempdir('hook-bench-XXXXXXXX', DIR => '/dev/shm');
 	$owner = $$;
 	$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
@@ -41,9 +41,9 @@ sub alone {
 	share();
 }
 
-# On a machine that others use, too: BENCH_SHARES gives all that runs here one
-# weight together (1024 is that of any other process), so that sixteen processes
-# get no more of it than one.
+# On a machine that others use: with BENCH_SHARES all processes of the benchmark
+# have one weight together (any other process has 1024), so that sixteen
+# processes of a receiver get no more of the processor than one.
 my $group = "/sys/fs/cgroup/cpu/hook-bench-$$";
 
 sub share {
@@ -66,9 +66,10 @@ END {
 	}
 }
 
-# Mounts a new one of MB megabytes: ext4 or xfs on an image that is written in
-# full beforehand, or tmpfs.  The image has no name any more once it is mounted.
-# BENCH_IMAGES: the directory that it is in; in memory, flushes cost only calls.
+# Mounts a new file system of MB megabytes: tmpfs, or ext4 or xfs on an image
+# whose blocks are written first.  The image's name is removed after mounting.
+# BENCH_IMAGES: the directory of the image.  In memory, a flush costs only the
+# call.
 sub file_system {
 	my ($kind, $mb) = @_;
 	my $at = "$scratch/$kind";
@@ -97,7 +98,7 @@ sub file_system {
 
 sub run { system(@_) == 0 or die "bench: @_ failed\n" }
 
-# Removes what is in a directory, and waits until the disk knows.
+# Removes what is in a directory, and waits until that is on the disk.
 sub empty {
 	my ($dir) = @_;
 	opendir my $d, $dir or die "$dir: $!";
@@ -190,7 +191,7 @@ CONF
 		"$scratch/nginx.conf");
 }
 
-# Runs one of our tools; what it prints as name=value, in a hash.
+# Runs one of our tools; returns the name=value that it prints, as a hash.
 sub tool {
 	my (@command) = @_;
 	open my $out, '-|', @command or die $!;
@@ -227,7 +228,7 @@ sub median {
 	return @v % 2 ? $v[$#v / 2] : ($v[$#v / 2] + $v[@v / 2]) / 2;
 }
 
-# What the numbers depend on, in Markdown.
+# Describes the machine, in Markdown.
 sub machine {
 	my ($cpu) = slurp('/proc/cpuinfo') =~ /^model name\s*: (.*)$/m;
 	my ($kb) = slurp('/proc/meminfo') =~ /^MemTotal:\s+(\d+)/m;

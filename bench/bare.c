@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * bare: the file calls of a delivery and nothing else, in groups: how fast this
- * disk can be.
+ * bare: makes only the file calls of a delivery, in groups.  It shows the
+ * highest rate that this disk allows.
  *
  *	bare [-y] [-g GROUP] [-n MOST] [-t SECONDS] [-s BODY_SIZE] SPOOL
  *
- * The calls and their order are those of spool/commit.c.  -y: the spool is
- * a file system of its own, so one syncfs flushes all data of several files.
+ * The calls and their order are those of spool/commit.c.  With -y the spool is
+ * on a file system of its own, and one syncfs() flushes the data of a group.
  */
 #include <sys/stat.h>
 

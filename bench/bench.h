@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Signed bodies for the benchmarks, no two alike.  What differs stands at the
- * end, so that the HMAC of all that comes before it is computed once, and a
- * sender costs a microsecond for each body, however long it is.
+ * Signed bodies for the benchmarks.  No two are alike; only the end differs:
+ * the HMAC of what comes before is computed once, so that signing takes about a
+ * microsecond a body, of whatever size.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -19,9 +19,9 @@
 #define SIGNATURE_SIZE	64	/* hex digits */
 
 struct bodies {
-	struct hmac_sha256_ctx begun;	/* has seen the head */
+	struct hmac_sha256_ctx begun;	/* after the head */
 	char *head;
-	size_t head_size, size;		/* of the head, of a whole body */
+	size_t head_size, size;		/* of the head; of the body */
 	uint64_t next;
 };
 
@@ -30,16 +30,16 @@ struct body {
 	char signature[SIGNATURE_SIZE + 1];
 };
 
-/* Bodies of SIZE bytes, or the least that an event can have. */
+/* Bodies of SIZE bytes, or of the smallest event if that is more. */
 void bodies_init(struct bodies *, const char *key, size_t size);
-/* The next one; head and tail are to be sent after each other. */
+/* Makes the next body: the head, then the tail. */
 void bodies_next(struct bodies *, struct body *);
 
 /* Microseconds, CLOCK_MONOTONIC. */
 int64_t microseconds(void);
-/* Sorts N numbers and prints name=value of their p50, p99, p99.9 and most. */
+/* Sorts N numbers and prints their p50, p99, p99.9 and maximum, name=value. */
 void percentiles_print(uint32_t *values, size_t n);
-/* A number of an option, or the end of the program. */
+/* The number that an option has; exits if it is none. */
 size_t option_number(const char *text);
 void *allocate(size_t n);
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * What the benchmarks' programs share: see bench.h.
- */
+/* Signed bodies, times and options, for the programs of the benchmarks. */
 #include <err.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * fill: puts N names into a directory, as fast as can be: they are links to a
- * few empty files beside it.
+ * fill: puts N names into a directory.  They are links to a few empty files
+ * beside it, as links are made faster than files.
  *
  *	fill new|archive N DIRECTORY
  */
@@ -15,7 +15,7 @@
 
 #include "bench.h"
 
-#define LINKS_MAX	60000	/* ext4 takes 65,000 */
+#define LINKS_MAX	60000	/* ext4 allows 65,000 */
 
 int
 main(int argc, char **argv)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* hello: the least that a CGI program can be. */
+/* hello: the smallest CGI program. */
 #include <stdio.h>
 
 int

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * load: sends signed deliveries over HTTP, so many at a time, each when the
- * one before it on its connection was answered (a closed loop).
+ * load: sends signed deliveries over HTTP on CONNECTIONS connections.  Each
+ * sends its next delivery when the one before is answered (a closed loop).
  *
  *	load [-1] [-c CONNECTIONS] [-n MOST] [-t SECONDS] [-s BODY_SIZE]
  *	    [-k KEY] [-p PATH] PORT
  *
- * -1: a new connection for each; with as many requests as connections, a burst.
- * Prints one line: what was answered, how fast, latencies in microseconds.
+ * -1: a new connection for each delivery.  With -n and -c of the same number,
+ * all of them come at once.
+ * Prints one line: counts by status, deliveries a second, and latencies in
+ * microseconds.
  */
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -28,7 +30,7 @@
 
 #define ANSWER_MAX	8192
 #define EVENTS		256
-#define PATIENCE	60000	/* milliseconds without anything happening */
+#define PATIENCE	60000	/* milliseconds without any event */
 
 struct client {
 	int fd;
@@ -126,7 +128,7 @@ transmit(struct client *c)
 		n = writev(c->fd, first, (int)(v + 3 - first));
 		if (n == -1 && errno == EAGAIN)
 			return;
-		/* It may have answered before it closed: reading tells. */
+		/* An answer may have come before it closed. */
 		if (n == -1)
 			return;
 		c->sent += (size_t)n;
@@ -159,7 +161,10 @@ start(struct client *c)
 	return true;
 }
 
-/* The status if the answer is whole, else 0; whether it is the last one. */
+/*
+ * Returns the status if the answer is complete, else 0.  Sets whether the
+ * server closes the connection after it.
+ */
 static int
 whole(struct client *c, bool eof, bool *close_it)
 {
@@ -215,7 +220,7 @@ receive(struct client *c)
 			return;
 		}
 		if (n < 512)
-			return;	/* edge: more will be told */
+			return;	/* epoll will report more */
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * noop: reads each request and answers it, as most FastCGI programs in C are
- * written.  It verifies nothing and stores nothing: the floor.
+ * noop: reads each request and answers it, written as most FastCGI programs in
+ * C are.  It verifies and stores nothing.
  */
 #include <fcgiapp.h>
 

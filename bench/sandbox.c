@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * sandbox SPOOL: how long it takes to enter the sandbox, in microseconds.
- */
+/* sandbox SPOOL: prints how many microseconds entering the sandbox takes. */
 #include <err.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,7 +19,7 @@ main(int argc, char **argv)
 		errx(2, "usage: sandbox SPOOL");
 	if ((fd = open(argv[1], O_RDONLY | O_DIRECTORY)) == -1)
 		err(1, "%s", argv[1]);
-	clock_us();		/* not its first call */
+	clock_us();		/* the first call takes longer */
 	began = clock_us();
 	why = sandbox_enter(fd, argv[1], NULL);
 	began -= clock_us();

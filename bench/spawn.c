@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * spawn: runs a CGI program again and again, each time with another signed
- * delivery, and says how long it takes from posix_spawn to its end.
+ * spawn: runs a CGI program TIMES times, each time with another signed
+ * delivery, and prints the times from posix_spawn() to its exit.
  *
  *	spawn [-n TIMES] [-s BODY_SIZE] [-k KEY] PROGRAM [ARGUMENT ...]
  */
@@ -21,7 +21,7 @@ extern char **environ;
 
 static struct bodies bodies;
 
-/* Starts it with the body in a pipe; its answer can be read from the result. */
+/* Starts it with the body in a pipe.  Returns the pipe with its answer. */
 static int
 start(char **argv, pid_t *pid)
 {
