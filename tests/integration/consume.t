@@ -1,16 +1,17 @@
 #!/usr/bin/perl
-# examples/consume: each delivery is handled, whoever is killed and when.
+# examples/consume handles each delivery, whichever process is killed at any
+# time.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(sleep time);
-# Processes are killed here, no machine is: memory will do.
+# Only processes are killed, so the spool may be in memory.
 BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
 use Hook;
 
-# END cleans up.
+# exit() runs the END blocks, which clean up.
 $SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
 
 my $EACH = abs_path('examples/consume/each');
@@ -18,7 +19,8 @@ my $DISPATCH = abs_path('examples/consume/dispatch');
 my $ON = abs_path('examples/consume/on.d');
 my %running;
 
-# Starts each, in a process group of its own: [options], spool, command.
+# Starts examples/consume/each in a process group of its own, with [options], a
+# spool and a command.
 sub each_start {
 	my ($options, $spool, @command) = @_;
 	my $pid = fork // die $!;
@@ -56,7 +58,7 @@ END {
 sub claimed { return map { "$_/" . (files($_[0], "each/$_"))[0] }
 	grep { files($_[0], "each/$_") } files($_[0], 'each') }
 
-# Deliveries by the program itself; their bodies.
+# Delivers events by the program; returns their bodies.
 sub deliver {
 	my ($spool, $n, %with) = @_;
 	my $worker = worker(spool => $spool);
@@ -71,7 +73,7 @@ sub deliver {
 sub lines { return -e $_[0] ? split /\n/, slurp($_[0]) : () }
 sub count { return scalar(() = lines($_[0])) }
 
-# One, byte for byte.
+# One delivery: the command gets each byte.
 my $spool = new_spool();
 my $out = "$spool/../out";
 is(cgi(spool => $spool, body => $EXAMPLE)->{status}, 200, 'delivered');
@@ -85,7 +87,7 @@ is(slurp("$out.env"), "$name message.updated a056V7R7NmNRjl70 1\n",
 	'name, type and id are in the environment');
 is_deeply([files($spool), claimed($spool)], [], 'and then it is deleted');
 
-# The order, of one copy, that began before and that waits meanwhile.
+# One copy keeps the order, of what waited when it began and of what comes later.
 $spool = new_spool();
 $out = "$spool/../out";
 my @bodies = deliver($spool, 30);
@@ -118,7 +120,7 @@ is_deeply([files($spool, 'failed')], [@names[0, 1]], 'two are in failed/');
 is_deeply([content($spool, 'failed')], [@bodies[0, 1]], 'as they came');
 is_deeply([files($spool), claimed($spool)], [], 'nothing is elsewhere');
 
-# Several copies share.
+# Several copies share the files.
 $spool = new_spool();
 $out = "$spool/../out";
 @bodies = deliver($spool, 45);
@@ -131,7 +133,7 @@ is_deeply([sort map { s/^\d+ //r } lines($out)], [sort @bodies],
 	'three copies: each delivery handled once');
 is(scalar(keys %by), 3, 'every copy had some');
 
-# SIGTERM in the middle of a command; in the middle of a pause.
+# SIGTERM while a command runs, and during a pause.
 $spool = new_spool();
 $out = "$spool/../out";
 @bodies = deliver($spool, 2);
@@ -158,7 +160,7 @@ $pid = each_start(['-1'], $spool, 'sh', '-c', 'cat "$EVENT_FILE" >"$0"
 is(each_wait($pid), 0, 'the next one');
 is(slurp($out), "$bodies[1] 2\n", 'goes on with it');
 
-# Killed: its command lives on, and nobody else runs one meanwhile.
+# It is killed, but its command is not: no other copy runs a command meanwhile.
 $spool = new_spool();
 $out = "$spool/../out";
 unlink $gate;
@@ -181,7 +183,7 @@ each_end($pid);
 is_deeply([files($spool), claimed($spool), files($spool, 'failed')], [],
 	'nothing is left');
 
-# Killed whenever it comes, 200 times: three copies, with and without their
+# Three copies are killed 200 times at random moments, with or without their
 # commands, while deliveries come in.
 $spool = new_spool();
 $out = "$spool/../done";
@@ -224,7 +226,7 @@ $again += $_ - 1 for values %done;
 cmp_ok($again, '<=', 200, 'and no more than one twice for each kill');
 note "$again handled twice";
 
-# Without inotifywait it looks every other second.
+# Without inotifywait it looks every two seconds.
 $spool = new_spool();
 $out = "$spool/../out";
 my $bin = scratch();
@@ -242,7 +244,7 @@ ok(wait_for(sub { -s $out && !claimed($spool) }, 5), 'without inotifywait');
 is(slurp($out), $bodies[0], 'handled as well');
 each_end($pid);
 
-# An mv that is killed once it has renamed: the claim is there.
+# mv is killed after it has renamed the file: the file is claimed.
 $spool = new_spool();
 $out = "$spool/../out";
 open my $mv, '>', "$spool/../mv" or die $!;
@@ -258,7 +260,7 @@ chmod 0755, "$spool/../mv";
 is(slurp($out), join('', @bodies), 'mv is killed: all is handled');
 is_deeply([files($spool), claimed($spool)], [], 'and nothing is left');
 
-# A directory of programs for each type, and those in it.
+# A directory with a program for each type.
 SKIP: {
 	skip 'needs jq and sqlite3', 7 if grep { system("command -v $_ >/dev/null") }
 		qw(jq sqlite3);

@@ -1,19 +1,19 @@
 #!/usr/bin/perl
 # examples/kafka by kcat, against librdkafka's mock cluster of three brokers:
-# what was delivered is in the topic, whoever is killed.
+# what was delivered is in the topic, whichever process is killed.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(sleep time);
-# Processes are killed here, no machine is: memory will do.
+# Only processes are killed, so the spool may be in memory.
 BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
 use Hook;
 
 plan skip_all => 'needs kcat' if system('kcat -V >/dev/null 2>&1');
 
-# END cleans up.
+# exit() runs the END blocks, which clean up.
 $SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
 
 my $FORWARD = abs_path('examples/kafka/forward');
@@ -109,7 +109,7 @@ for my $key (map { "key$_" } 0 .. 2) {
 		[grep { /"id":"$key"/ } @bodies], "in order: $key");
 }
 
-# Too large.
+# A message that is too large.
 $spool = new_spool();
 @bodies = (event(), event(pad => 200_000), event());
 deliver($spool, @bodies);
@@ -120,7 +120,7 @@ is_deeply([sort map { $_->[2] } topic('two')], [sort @bodies[0, 2]],
 is(join('', content($spool, 'failed')) eq $bodies[1], 1, 'it is in failed/');
 like(slurp("$spool/../log"), qr/too large: it is in failed/, 'the log says so');
 
-# Not delivered: what was not acknowledged in time is kept.
+# What was not acknowledged in time is kept.
 $spool = new_spool();
 deliver($spool, @bodies);
 kill 'STOP', -$mock;
@@ -141,7 +141,7 @@ ok(wait_for(sub { files($spool, 'archive') && !left($spool) }),
 kill 'TERM', $one;
 is(end($one), 0, 'SIGTERM: ends');
 
-# Killed at random under load, alone or with its kcat.
+# It is killed at random moments under load, alone or with its kcat.
 $spool = new_spool();
 my $worker = worker(spool => $spool);
 my %sent;
@@ -176,7 +176,7 @@ my $again = 0;
 $again += $_ - 1 for values %in;
 note "$again sent twice";
 
-# No cluster: files wait.
+# Without a cluster files wait.
 kill 'KILL', -$mock;
 end($mock);
 $spool = new_spool();

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# protocol-hook-nats and a server that asks who is there: TLS, certificates of
-# both sides, passwords, tokens, credentials files.  Nothing leaves the spool
-# before it is let in, and no secret is in the log.
+# protocol-hook-nats logs in to a server: TLS, certificates of both sides,
+# passwords, tokens, credentials files.  Nothing leaves the spool before the
+# login succeeds, and the log has no secret.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
@@ -13,7 +13,7 @@ use Hook;
 use Nats;
 use Nats::Keys;
 
-# END cleans up.
+# exit() runs the END blocks, which clean up.
 $SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
 
 my $FORWARDER = abs_path('build/protocol-hook-nats');
@@ -23,7 +23,7 @@ plan skip_all => 'needs "make nats"' if !-x $FORWARDER;
 
 my $CANARY = 'canary-6fd1';
 my $dir = scratch();
-# openssl tells what it does.
+# The messages of openssl go to a file.
 open STDERR, '>>', "$dir/openssl" or die $!;
 
 my %running;
@@ -34,7 +34,8 @@ END {
 	$? = $status;
 }
 
-# A server with a stream for x.>, and LINES in its configuration; where it is.
+# Starts a server with LINES in its configuration and a stream for x.>.  Returns
+# its address.
 sub serve {
 	my ($name, $lines) = @_;
 	my $port = free_port();
@@ -46,7 +47,7 @@ sub serve {
 	return ($server, "localhost:$port");
 }
 
-# What a forwarder with %env says of itself: until its log has WHAT in it.
+# Runs a forwarder with %env until its log has WHAT; returns the log.
 sub says {
 	my ($what, $spool, %env) = @_;
 	my $log = scratch() . '/log';
@@ -70,9 +71,9 @@ sub says {
 	return $said;
 }
 
-# One without a stream tells that it was reached.
+# A server without a stream: the answer shows that it was reached.
 my $in = qr/no stream answers/;
-# libnats gives up if it reads the reason before the server hangs up.
+# libnats ends if it reads the reason before the server closes the connection.
 my $out = qr/refused for good|not yet connected/;
 
 sub let_in {
@@ -113,7 +114,7 @@ kept_out('a server with another name', $spool, %env,
 	NATS_URL => "tls://$number");
 server_kill($server, 'KILL');
 
-# Let in, and not allowed to publish.
+# A login that may not publish.
 ($server, $at) = serve('denied', "authorization { users = [ { user: hook, "
 	. "password: $CANARY, permissions: { publish: { deny: \"x.>\" } } } ] }\n");
 ok(says(qr/the server says: .*Permissions Violation/, $spool, NATS_URL =>
@@ -121,7 +122,7 @@ ok(says(qr/the server says: .*Permissions Violation/, $spool, NATS_URL =>
 	'not allowed to publish: the log says so');
 server_kill($server, 'KILL');
 
-# A token, in place of a name.
+# A token instead of a name and a password.
 ($server, $at) = serve('token', "authorization { token: $CANARY }\n");
 let_in('a token', $spool, NATS_URL => "nats://$at", NATS_USER => $CANARY);
 kept_out('a wrong token', $spool, NATS_URL => "nats://$at",

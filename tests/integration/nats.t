@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # protocol-hook-nats against a cluster of three nats-server processes: what was
-# acknowledged to the sender is in the stream exactly once, whoever is killed.
+# acknowledged to the sender is in the stream exactly once, whichever process is
+# killed.
 # DELIVERIES, in the environment, says how many are sent under the kills.
 use strict;
 use warnings;
@@ -10,12 +11,12 @@ use IO::Socket::INET;
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(sleep time);
-# Processes are killed here, no machine is: memory will do.
+# Only processes are killed, so the spool may be in memory.
 BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
 use Hook;
 use Nats;
 
-# END cleans up.
+# exit() runs the END blocks, which clean up.
 $SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
 
 my $DELIVERIES = $ENV{DELIVERIES} // 6000;
@@ -69,7 +70,7 @@ sub forward {
 		@options, $spool, $prefix);
 }
 
-# What the forwarders of a spool have said.
+# The log of the forwarders of a spool.
 sub said { return slurp("$_[0]/../forwarder") }
 
 sub id { return $_[0]{headers} =~ /^Nats-Msg-Id: ([0-9a-f]{64})\r$/m ? $1 : '' }
@@ -82,7 +83,7 @@ sub subjects {
 
 create_stream($cluster, 'one', max_msg_size => 100_000);
 
-# One after the other: bytes, id, subject, order.
+# Deliveries one at a time: bytes, id, subject, order.
 my $spool = new_spool();
 my $worker = worker(spool => $spool);
 my @bodies = ($EXAMPLE, event(type => 'a..b. c'), event(type => 'group.deleted'),
@@ -102,8 +103,8 @@ is_deeply(subjects('one'), { 'one.message.updated' => 1, 'one.group.deleted' => 
 	'one.message.created' => 1000, 'one.a._.b._c' => 1 },
 	'the subject is PREFIX.RESOURCE.ACTION');
 
-# Too large: for the server's max_payload, and for the stream.
-# What is no delivery is in nobody's way, either.
+# Messages larger than the server's max_payload, or than the stream allows.
+# A file that is no delivery holds up nothing.
 my $large = event(pad => 120_000);
 my $larger = event(pad => 1_048_570 - length event());
 post($worker, $_, params => {})->{status} == 200 or die 'not delivered'
@@ -123,7 +124,7 @@ is_deeply([content($spool, 'failed')], [$large, $larger],
 like(said($spool), qr/too large for the $_: it is in failed/,
 	'and the log says so') for qw(stream server);
 
-# A repeat: another spool has the same.
+# Another spool has the same delivery.
 my $other = new_spool();
 cgi(spool => $other, body => $EXAMPLE);
 is(end(forward($other, 'one', '-1')), 0, '-1 ends when all is forwarded');
@@ -131,7 +132,7 @@ is(api($cluster, 'STREAM.INFO.one')->{state}{messages}, 1004,
 	'a repeat from another receiver makes no second message');
 is_deeply([files($other)], [], 'and is deleted');
 
-# No stream takes it: it waits.
+# A message that no stream accepts waits.
 is(cgi(spool => $other, body => my $late = event())->{status}, 200, 'delivered');
 my $waiting = forward($other, 'two');
 ok(wait_for(sub { said($other) =~ /no stream answers/ }),
@@ -140,7 +141,7 @@ is_deeply([content($other, 'new')], [$late], 'and the file waits');
 create_stream($cluster, 'two', max_msgs => 1, discard => 'new');
 ok(wait_for(sub { !files($other) }), 'until there is one');
 
-# A full stream is back-pressure.
+# While the stream is full, files wait.
 cgi(spool => $other, body => $late = event());
 ok(wait_for(sub { said($other) =~ /refuses it \(10077\)/ }),
 	'a full stream: the log says so');
@@ -152,7 +153,7 @@ is(end($waiting, 'TERM', 4), 0, 'SIGTERM: ends');
 is(end($pid, 'TERM', 4), 0, 'SIGTERM: the other, too');
 reap($worker);
 
-# One that no stream takes holds up what comes after it.
+# A message that no stream accepts holds up those after it.
 $other = new_spool();
 create_stream($cluster, 'part', subjects => ['part.message.*']);
 cgi(spool => $other, body => event(type => 'group.deleted'));
@@ -206,8 +207,9 @@ SKIP: {
 }
 
 # The digests that some replica has.  nats-server 2.9 can lose what it has
-# acknowledged: a replica that was restarted skips what it takes for repeats, and
-# may lead later.  Another one has it; what none has, the forwarder has lost.
+# acknowledged: a replica that was restarted skips messages as repeats, and may
+# become the leader.  Another replica has them.  What no replica has, the
+# forwarder has lost.
 sub of_all_replicas {
 	my ($stream) = @_;
 	my (%led, %has);
@@ -221,7 +223,7 @@ sub of_all_replicas {
 	return \%has;
 }
 
-# Servers die, or read no more, and one forwarder stays.
+# Servers are killed or stopped while one forwarder runs.
 $other = new_spool();
 create_stream($cluster, 'lasting');
 my @lasting = map { event(pad => 200_000) } 1 .. 500;
@@ -261,7 +263,7 @@ api($cluster, "STREAM.DELETE.$_") for qw(part rest again lasting);
 sub missing {
 	my ($spool, $prefix) = @_;
 	my $said;
-	# Its leader may just be elected.
+	# There may be no leader yet.
 	wait_for(sub {
 		$said = `NATS_URL=$URL $FORWARDER -m $spool $prefix`;
 		$? == 0;
@@ -352,7 +354,8 @@ END
 	return $pid;
 }
 
-# Sends its share, each until it is acknowledged; a byte in FILE for each.
+# Sends its share, each delivery until it is acknowledged.  Writes a byte to
+# FILE for each.
 sub client {
 	my ($bodies, $file) = @_;
 	my $pid = fork // die $!;
@@ -416,7 +419,7 @@ sub kill_forwarder {
 while (1) {
 	my $part = (-s $progress // 0) / $DELIVERIES;
 	kill_forwarder();
-	# The same delivery to both.
+	# The same delivery goes to both receivers.
 	push @both, my $body = event();
 	for (@workers) {
 		my $got = post($_, $body);
@@ -474,7 +477,7 @@ is($wrong // 0, 0, 'byte for byte');
 end($_, 'TERM') for @forwarders;
 is(scalar(map { files($_, 'failed') } @spools), 0, 'none was set aside');
 
-# Where it may have gone: what the servers say of the stream.
+# What the servers report of the stream.
 sub lost {
 	diag JSON::PP->new->canonical->encode(api($cluster, 'STREAM.INFO.hook')
 		// {});
@@ -485,9 +488,9 @@ sub lost {
 	return;
 }
 
-# Messages a second that CODE puts into a new stream of N; it may know better,
-# without the time to start.  Both ask the stream's leader: another server would
-# have to pass everything on.
+# Messages a second that CODE puts into a new stream, N messages.  CODE may
+# return a rate of its own, without its start-up.  Both connect to the stream's
+# leader, as another server would have to pass everything on.
 sub rate_of {
 	my ($name, $n, $code) = @_;
 	create_stream($cluster, $name);
@@ -507,7 +510,7 @@ SKIP: {
 	skip 'not under sanitizers', 1 if $ENV{ASAN_OPTIONS};
 	my ($n, $rounds) = (20_000, $ENV{DELIVERIES} ? 7 : 3);
 	my (@ratios, @rates);
-	# The machine has other things to do: the median of some rounds.
+	# The median, as the machine may have other work in some rounds.
 	for (1 .. $rounds) {
 		my $full = new_spool();
 		fill_spool($full, map { event(pad => 400) } 1 .. $n);
@@ -526,7 +529,7 @@ SKIP: {
 		push @rates, sprintf '%.0f/%.0f', @rate{qw(spool memory)};
 		push @ratios, $rate{spool} / $rate{memory};
 	}
-	# A rate is no test of what is right, and machines are noisy.
+	# The rate is only reported: machines are noisy.
 	diag sprintf "forwarder/from memory, a second: @rates; median %.2f",
 		(sort { $a <=> $b } @ratios)[$rounds / 2];
 }

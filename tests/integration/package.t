@@ -25,7 +25,7 @@ sub sh {
 	return $? == 0;
 }
 
-# It takes the longest, and can be used by several runs.
+# Making it takes longest, so that later runs use it again.
 debian_base($base, 'bookworm', @packages);
 
 delete $ENV{$_} for qw(MAKEFLAGS MFLAGS MAKELEVEL);

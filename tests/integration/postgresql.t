@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# examples/postgresql against a real server: each delivery is one row, whoever
-# is killed and when.
+# examples/postgresql against a real server: each delivery becomes one row,
+# whichever process is killed, at any time.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
@@ -8,11 +8,11 @@ use Digest::SHA qw(sha256_hex);
 use POSIX qw(:sys_wait_h);
 use Test::More;
 use Time::HiRes qw(sleep time);
-# Processes are killed here, no machine is: memory will do.
+# Only processes are killed, so the spool may be in memory.
 BEGIN { $ENV{TMPDIR} //= '/dev/shm' if -d '/dev/shm' && -w _ }
 use Hook;
 
-# END cleans up.
+# exit() runs the END blocks, which clean up.
 $SIG{$_} = sub { exit 1 } for qw(HUP INT TERM);
 
 my ($bin) = sort { ($b =~ /(\d+)/)[0] <=> ($a =~ /(\d+)/)[0] }
@@ -36,7 +36,7 @@ delete @ENV{qw(PGPORT PGSERVICE PGPASSWORD)};
 system("cd / && @as $bin/initdb -D $dir/data -U postgres -A trust -E UTF8"
 	. " --locale=C -N >$dir/initdb 2>&1") == 0 or die slurp("$dir/initdb");
 
-# No TCP at all: a socket in a directory of its own.
+# The server has no TCP, only a socket in a directory of its own.
 sub server_start {
 	my $pid = fork // die $!;
 	if (!$pid) {
@@ -99,7 +99,7 @@ sub left {
 
 is(system('psql', '-Xqf', 'examples/postgresql/schema.sql'), 0, 'the schema');
 
-# What jsonb takes, and what RFC 8259 allows and it does not.
+# Bodies that jsonb accepts, and some that RFC 8259 allows and jsonb does not.
 my $spool = new_spool();
 my $odd = '{"id":"odd","type":"message.created","payload":{"a":"\u0000"}}';
 my $half = '{"id":"half","type":"message.created","payload":{"a":"\ud800"}}';
@@ -126,14 +126,14 @@ my $recent = sql(q(select count(*) from webhook where received between now() -
 	interval '5 min' and now()));
 is($recent, 5, 'the time of arrival');
 
-# A repeat, and the batch around it.
+# A repeat within a batch.
 $spool = new_spool();
 cgi(spool => $spool, body => $_) for event(), $EXAMPLE, event();
 is(load_wait(load_start($spool, '-1')), 0, 'a repeat among others');
 is(sql('select count(*) from webhook'), 7, 'makes no row, and stops none');
 is_deeply([left($spool)], [], 'and is deleted');
 
-# A type that no index takes, and that compresses badly.
+# A type that is too long for an index, and hard to compress.
 $spool = new_spool();
 my $long = join '', map { chr 97 + rand 26 } 1 .. 6000;
 cgi(spool => $spool, body => $_)->{status} == 200 or die 'not delivered'
@@ -144,7 +144,7 @@ is(sql('select type from webhook where length(type) > 100'),
 is(sql("select count(*) from webhook where event ->> 'type' = '$long'"), 1,
 	'but in the event');
 
-# No server: the files wait.
+# Without a server files wait.
 $spool = new_spool();
 cgi(spool => $spool, body => event());
 {
@@ -159,8 +159,8 @@ ok(wait_for(sub { !left($spool) }), 'the next one loads it');
 kill 'TERM', $pid;
 is(load_wait($pid), 0, 'SIGTERM: ends');
 
-# Killed at random, the loader alone or with psql, or the server's backends,
-# or all of the server, under load.
+# Under load the loader is killed at random moments, alone or with psql; and the
+# server's backends, or all of the server.
 $spool = new_spool();
 sql('truncate webhook');
 my $worker = worker(spool => $spool);
@@ -210,7 +210,7 @@ is(scalar(grep { !$row{$_} } keys %sent), 0, 'the same ones');
 is(sql('select count(*) from webhook where digest <> sha256(body)'), 0,
 	'byte for byte');
 
-# How fast, for the record.
+# The rate is only reported.
 $spool = new_spool();
 fill_spool($spool, map { event(pad => 400) } 1 .. 5000);
 my $began = time;

@@ -61,7 +61,7 @@ sh("cd $clone && git tag v9.9.9");
 ($status, $out) = sh("cd $clone && make -s check-release");
 isnt($status, 0, 'check-release: with the tag of another version');
 
-# Installed and uninstalled, with all knobs set.
+# Installing and uninstalling with all variables set.
 my $knobs = "DESTDIR=$dir/root PREFIX=/usr UNITDIR=/usr/lib/systemd/system "
 	. 'CGIDIR=/usr/lib/cgi-bin';
 ($status, $out) = sh("make -s install $knobs");
@@ -81,7 +81,7 @@ like(slurp("$dir/root/usr/lib/systemd/system/protocol-hook.service"),
 is($status, 0, 'make uninstall') or diag($out);
 is(qx(find $dir/root -type f), '', 'make uninstall: no file is left');
 
-# Without knobs.
+# Without variables.
 ($status, $out) = sh("make -s install DESTDIR='$dir/the root'");
 is($status, 0, 'make install without knobs') or diag($out);
 SKIP: {
