@@ -75,7 +75,7 @@ static size_t group_size, flushers;
 static unsigned int quick;
 
 static void *
-flush_share(void *first)
+flush_part(void *first)
 {
 	size_t i;
 
@@ -86,7 +86,7 @@ flush_share(void *first)
 }
 
 static void
-flush_data(size_t n)
+flush_files(size_t n)
 {
 	pthread_t thread[FLUSHERS];
 	size_t i, first[FLUSHERS];
@@ -96,12 +96,12 @@ flush_data(size_t n)
 	flushers = quick >= 3 || n < 4 ? 1 : FLUSHERS;
 	for (i = 0; i < flushers; i++) {
 		first[i] = i;
-		if (i > 0 && pthread_create(&thread[i], NULL, flush_share,
+		if (i > 0 && pthread_create(&thread[i], NULL, flush_part,
 		    &first[i]) != 0)
 			errx(1, "no thread");
 	}
 	began = microseconds();
-	flush_share(&first[0]);
+	flush_part(&first[0]);
 	quick = microseconds() - began < (int64_t)(n / flushers) * 50 ?
 	    quick + 1 : 0;
 	for (i = 1; i < flushers; i++)
@@ -119,7 +119,7 @@ commit(size_t n)
 		    SYNC_FILE_RANGE_WRITE) == -1)
 			err(1, "sync_file_range");
 	if (!own_fs || n == 1)
-		flush_data(n);
+		flush_files(n);
 	else if (syncfs(new) == -1)
 		err(1, "syncfs");
 	for (i = 0; i < n; i++)

@@ -75,7 +75,7 @@ microseconds(void)
 }
 
 static int
-compare(const void *a, const void *b)
+compare_latencies(const void *a, const void *b)
 {
 	const uint32_t *x = a, *y = b;
 
@@ -89,7 +89,7 @@ percentiles_print(uint32_t *values, size_t n)
 		printf(" p50=0 p99=0 p999=0 max=0");
 		return;
 	}
-	qsort(values, n, sizeof(*values), compare);
+	qsort(values, n, sizeof(*values), compare_latencies);
 	printf(" p50=%" PRIu32 " p99=%" PRIu32 " p999=%" PRIu32 " max=%" PRIu32,
 	    values[n / 2], values[n * 99 / 100], values[n * 999 / 1000],
 	    values[n - 1]);

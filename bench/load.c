@@ -55,7 +55,7 @@ static size_t statuses[600];
 static int64_t began, last, deadline = INT64_MAX;
 static int ep;
 
-static bool start(struct client *);
+static bool start_client(struct client *);
 
 static void
 disconnect(struct client *c)
@@ -87,7 +87,7 @@ connect_client(struct client *c)
 }
 
 static void
-end(struct client *c, bool ok)
+finish_delivery(struct client *c, bool ok)
 {
 	int64_t now = microseconds();
 
@@ -108,7 +108,7 @@ end(struct client *c, bool ok)
 	if ((!ok || once) && c->open)
 		disconnect(c);
 	if (started < most && now < deadline)
-		start(c);
+		start_client(c);
 }
 
 static void
@@ -137,7 +137,7 @@ transmit(struct client *c)
 }
 
 static bool
-start(struct client *c)
+start_client(struct client *c)
 {
 	started++;
 	active++;
@@ -191,7 +191,7 @@ whole(struct client *c, bool eof, bool *close_it)
 }
 
 static void
-receive(struct client *c)
+read_answer(struct client *c)
 {
 	bool close_it = false;
 	ssize_t n;
@@ -212,11 +212,11 @@ receive(struct client *c)
 			statuses[status >= 0 && status < 600 ? status : 0]++;
 			if (close_it || n <= 0)
 				disconnect(c);
-			end(c, true);
+			finish_delivery(c, true);
 			return;
 		}
 		if (n <= 0 || c->got == ANSWER_MAX) {
-			end(c, false);
+			finish_delivery(c, false);
 			return;
 		}
 		if (n < 512)
@@ -234,7 +234,7 @@ run(void)
 
 	began = last = microseconds();
 	for (i = 0; i < nclients && started < most; i++)
-		start(&clients[i]);
+		start_client(&clients[i]);
 	while (active > 0) {
 		n = epoll_wait(ep, evs, EVENTS, PATIENCE);
 		if (n == 0) {
@@ -252,7 +252,7 @@ run(void)
 			}
 			if ((evs[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 			    != 0)
-				receive(c);
+				read_answer(c);
 		}
 	}
 }

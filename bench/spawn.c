@@ -23,7 +23,7 @@ static struct bodies bodies;
 
 /* Starts it with the body in a pipe.  Returns the pipe with its answer. */
 static int
-start(char **argv, pid_t *pid)
+start_program(char **argv, pid_t *pid)
 {
 	posix_spawn_file_actions_t fa;
 	int in[2], out[2], error;
@@ -79,7 +79,7 @@ main(int argc, char **argv)
 	times = allocate(n * sizeof(*times));
 	for (i = 0; i < n; i++) {
 		since = microseconds();
-		fd = start(argv + optind, &pid);
+		fd = start_program(argv + optind, &pid);
 		for (got = 0; got < sizeof(answer) - 1 && (r = read(fd,
 		    answer + got, sizeof(answer) - 1 - got)) > 0;)
 			got += (size_t)r;

@@ -60,7 +60,7 @@ on_sigterm(int sig)
 
 __attribute__((constructor))
 static void
-start(void)
+begin_counting(void)
 {
 	pthread_t thread;
 	sigset_t all, old;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "tests/fuzz/expect.h"
 #include "util.h"
 
 enum { SECRET, PREVIOUS, SPOOL, EVENTS, MAX_BODY, KEEP_DAYS, MIN_FREE,
@@ -28,16 +29,9 @@ static char key_file[32];
 extern char **environ;
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
-static void
-expect(bool right)
-{
-	if (!right)
-		abort();
-}
-
 /* Of SECRET_FILE only the length counts: if it is odd, the file exists. */
 static void
-set_variables(const uint8_t *data, size_t size)
+set_input(const uint8_t *data, size_t size)
 {
 	const uint8_t *p = data + 1, *end = data + size;
 	unsigned int i, n = 0;
@@ -218,7 +212,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (size == 0)
 		return 0;
-	set_variables(data, size);
+	set_input(data, size);
 	secret = value[SECRET] != NULL ? strlen(value[SECRET]) : 0;
 	previous = value[PREVIOUS] != NULL ? strlen(value[PREVIOUS]) : 0;
 	if (secret > 0)

@@ -10,17 +10,11 @@
 
 #include "events.h"
 #include "json.h"
+#include "tests/fuzz/expect.h"
 
 #define DEPTH	(JSON_DEPTH_MAX + 1)
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
-static void
-expect(bool right)
-{
-	if (!right)
-		abort();
-}
 
 /* Each member lies within the text, and its name is a string. */
 static void

@@ -28,6 +28,7 @@
 #include "gateway.h"
 #include "log.h"
 #include "spool/name.h"
+#include "tests/fuzz/expect.h"
 
 #define PROVEN_MAX	1024
 #define TURNS_MAX	1000
@@ -48,13 +49,6 @@ static struct server *server;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 static uint8_t proven[PROVEN_MAX][DIGEST_SIZE];
 static size_t nproven;
-
-static void
-expect(bool right)
-{
-	if (!right)
-		abort();
-}
 
 unsigned int
 __wrap_keys_verify(struct keys *keys, const uint8_t signature[DIGEST_SIZE],
@@ -137,7 +131,7 @@ connect_server(void)
 
 /* Appends what has arrived to TEXT; returns whether the connection ended. */
 static bool
-receive(int fd, uint8_t *text, size_t *n)
+receive_text(int fd, uint8_t *text, size_t *n)
 {
 	ssize_t r;
 
@@ -227,7 +221,7 @@ empty_archive(void)
 
 /* Sends the N bytes in PARTS, each to both connections, with a turn between. */
 static void
-feed(const int fds[2], const uint8_t *p, size_t n, unsigned int parts)
+feed_input(const int fds[2], const uint8_t *p, size_t n, unsigned int parts)
 {
 	size_t part = n / parts + 1;
 
@@ -251,15 +245,15 @@ converse(const uint8_t *data, size_t size)
 	bool blind = (data[0] & 2) != 0, ended = false;
 
 	cfg.max_body = data[0] & 4 ? LONG_BODY : SHORT_BODY;
-	feed(fds, data + 1, size - 1, (data[0] >> 4) + 1u);
+	feed_input(fds, data + 1, size - 1, (data[0] >> 4) + 1u);
 	shutdown(fds[0], blind ? SHUT_RDWR : SHUT_WR);
 	shutdown(fds[1], blind ? SHUT_RDWR : SHUT_WR);
 	for (turns = 0; turns < TURNS_MAX && !ended; turns++) {
 		server_turn(server, 0);
 		ended = !server_is_busy(server) &&
-		    receive(fds[0], text[0], &n[0]);
+		    receive_text(fds[0], text[0], &n[0]);
 		ended = ended && (fds[1] == -1 ||
-		    receive(fds[1], text[1], &n[1]));
+		    receive_text(fds[1], text[1], &n[1]));
 	}
 	expect(ended);
 	stored = count_stored(text[0], n[0]) + count_stored(text[1], n[1]);

@@ -13,17 +13,11 @@
 
 #include <stdbool.h>
 
+#include "tests/fuzz/expect.h"
 #include "util.h"
 #include "verify.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
-static void
-expect(bool right)
-{
-	if (!right)
-		abort();
-}
 
 static void
 check_signature(const char *text)
@@ -63,7 +57,7 @@ is_accepted(const char *key)
 }
 
 static void
-sign(uint8_t digest[DIGEST_SIZE], const char *key, size_t len)
+sign_body(uint8_t digest[DIGEST_SIZE], const char *key, size_t len)
 {
 	struct keys one = { 0 };
 
@@ -111,7 +105,7 @@ check_file(char *text, size_t size)
 		meant = meant && is_accepted(key[i]);
 	expect(taken == (n > 0 && n <= KEYS_MAX && size <= 65536 && meant));
 	for (i = 0; taken && i < n; i++) {
-		sign(digest, key[i], strlen(key[i]));
+		sign_body(digest, key[i], strlen(key[i]));
 		for (first = 0; strcmp(key[first], key[i]) != 0; first++)
 			;
 		expect(keys.n == n && keys_verify(&keys, digest,
