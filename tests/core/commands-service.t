@@ -15,6 +15,7 @@ plan skip_all => "there is no $PROGRAM: make check" if !-x $PROGRAM;
 my $SECRET = 'root/etc/protocol-hook/secret';
 my $ENVIRONMENT = 'root/etc/protocol-hook/environment';
 my $LONG_KEY = "$KEY-which-is-longer";
+umask 022;	# as in a package, everybody may enter the directories
 my @receiver = $> == 0 ? ('-u', 'root') : ();
 
 sub put {
