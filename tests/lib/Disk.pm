@@ -3,6 +3,7 @@
 package Disk;
 use strict;
 use warnings;
+use File::Temp ();
 use Exporter qw(import);
 use Hook qw(scratch wait_for);
 
@@ -15,6 +16,7 @@ our %mounted;
 sub can_mount {
 	return 0 if $> != 0 || !-e '/dev/loop-control';
 	return 1 if $ENV{DISK_APART};
+	File::Temp::cleanup();	# exec runs no END block
 	exec 'unshare', '-m', '--propagation', 'private', 'env', 'DISK_APART=1',
 		'PERL5LIB=' . join(':', @INC), $^X, $0 or die "unshare: $!";
 }
