@@ -88,7 +88,7 @@ build/fuzz/%.o: %.c Makefile
 	$(FUZZ_COMPILE) -MMD -MP -fsanitize=fuzzer-no-link,address,undefined \
 	    -c -o $@ $<
 
-build/fuzz/%: tests/fuzz/%.c tests/fuzz/expect.h $(MODULES:build/%=build/fuzz/%)
+build/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(MODULES:build/%=build/fuzz/%)
 	$(FUZZ_COMPILE) -fsanitize=fuzzer,address,undefined -o $@ $(WRAP) \
 	    $(filter %.c %.o,$^) $(HOOK_LIBS)
 

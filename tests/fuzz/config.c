@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "tests/fuzz/expect.h"
+#include "tests/fuzz/refused.h"
 #include "util.h"
 
 enum { SECRET, PREVIOUS, SPOOL, EVENTS, MAX_BODY, KEEP_DAYS, MIN_FREE,
@@ -151,26 +152,6 @@ check_events(const struct config *cfg)
 	return any;
 }
 
-/* Whether KEY is refused, as it can't be meant as a key. */
-static bool
-is_refused(const char *key)
-{
-	static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	    "abcdefghijklmnopqrstuvwxyz0123456789_";
-	size_t n = strlen(key), name = strspn(key, word);
-
-	if (strncmp(key, "\xef\xbb\xbf", 3) == 0)
-		return true;
-	if (n > 2 && strcspn(key + 1, "\r\n") < n - 2)
-		return true;
-	if (key[strspn(key, " \t")] == '\0')
-		return true;
-	if (key[0] == '#' && strpbrk(key, " \t") != NULL)
-		return true;
-	return strncmp(key, "PROTOCOL_HOOK_", 14) == 0 && key[name] == '=' &&
-	    key[name + strspn(key + name, "=")] != '\0';
-}
-
 /*
  * Keys are wiped from the environment.  Returns whether there is a valid key,
  * given the lengths of the two variables, and whether one of them is WRONG.
@@ -216,9 +197,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	secret = value[SECRET] != NULL ? strlen(value[SECRET]) : 0;
 	previous = value[PREVIOUS] != NULL ? strlen(value[PREVIOUS]) : 0;
 	if (secret > 0)
-		wrong = is_refused(value[SECRET]);
+		wrong = key_is_refused(value[SECRET]);
 	if (secret > 0 && previous > 0)
-		wrong = wrong || is_refused(value[PREVIOUS]);
+		wrong = wrong || key_is_refused(value[PREVIOUS]);
 	environ = env;
 	config_read(&cfg);
 	environ = before;

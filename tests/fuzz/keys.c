@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "tests/fuzz/expect.h"
+#include "tests/fuzz/refused.h"
 #include "util.h"
 #include "verify.h"
 
@@ -34,26 +35,6 @@ check_signature(const char *text)
 		memcpy(digits, text + 2 * i, 2);
 		expect(signature[i] == strtoul(digits, NULL, 16));
 	}
-}
-
-/* Whether KEY is accepted; otherwise it can't be meant as a key. */
-static bool
-is_accepted(const char *key)
-{
-	static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	    "abcdefghijklmnopqrstuvwxyz0123456789_";
-	size_t n = strlen(key), name = strspn(key, word);
-
-	if (strncmp(key, "\xef\xbb\xbf", 3) == 0)
-		return false;
-	if (n > 2 && memchr(key + 1, '\r', n - 2) != NULL)
-		return false;
-	if (key[strspn(key, " \t")] == '\0')
-		return false;
-	if (key[0] == '#' && strpbrk(key, " \t") != NULL)
-		return false;
-	return strncmp(key, "PROTOCOL_HOOK_", 14) != 0 || key[name] != '=' ||
-	    key[name + strspn(key + name, "=")] == '\0';
 }
 
 static void
@@ -102,7 +83,7 @@ check_file(char *text, size_t size)
 	}
 	n = split_lines(text, key);
 	for (i = 0; i < n; i++)
-		meant = meant && is_accepted(key[i]);
+		meant = meant && !key_is_refused(key[i]);
 	expect(taken == (n > 0 && n <= KEYS_MAX && size <= 65536 && meant));
 	for (i = 0; taken && i < n; i++) {
 		sign_body(digest, key[i], strlen(key[i]));
