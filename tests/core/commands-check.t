@@ -8,13 +8,6 @@ use POSIX ();
 use Hook;
 use Commands;
 
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>:raw', $path or die "$path: $!";
-	print {$fh} $bytes // '';
-	close $fh or die $!;
-	return;
-}
 # The environment for SPOOL, with a key that is long enough.
 sub environment {
 	return (PROTOCOL_HOOK_SPOOL => $_[0], PROTOCOL_HOOK_SECRET => 'k' x 32);
@@ -71,7 +64,7 @@ sub key_file {
 sub put_keys {
 	my ($path, $text, $mode) = @_;
 	unlink $path;
-	write_file($path, $text);
+	spew($path, $text);
 	chmod $mode // 0640, $path or die $!;
 	return;
 }
@@ -177,7 +170,7 @@ subtest 'a spool that others may write to, or with something else in it' => sub 
 subtest 'a day of the archive that is a file stops deliveries' => sub {
 	my $spool = checked_spool();
 	my $day = "$spool/archive/2099-01-01";
-	write_file($day);
+	spew($day);
 	is(cgi(spool => $spool, body => event())->{status}, 503,
 		'the receiver cannot look for duplicates');
 	fails($spool, 'check', {},
@@ -192,7 +185,7 @@ subtest 'a directory that is in use for something else is left alone' => sub {
 		my $other = scratch();
 		mkdir "$other/new" or die $!;
 		mkdir "$other/home" or die $!;
-		write_file("$other/passwd");
+		spew("$other/passwd");
 		chmod $mode, $other;
 		my $before = qx(find $other | sort);
 		my $name = sprintf 'mode %o', $mode;
@@ -234,7 +227,7 @@ subtest 'a fresh spool, or one of which a part was removed, is accepted' => sub 
 	}
 	my $used = checked_spool();
 	system "rm -r $used/archive $used/rejected";
-	write_file("$used/README");
+	spew("$used/README");
 	is((check($used))[0], 0, 'a used one has a README, and no archive/');
 };
 
@@ -455,7 +448,7 @@ subtest 'root follows no link of the owner, and reads no more than he may' => su
 	run_on($spool, 'check');
 	my ($day) = files($spool, 'archive');
 	my $secret = $spool =~ s{/spool$}{/secret}r;
-	write_file($secret, event(id => 'stolen'));
+	spew($secret, event(id => 'stolen'));
 	chmod 0600, $secret;
 	symlink $secret, "$spool/archive/$day/" . sha256_hex('root only') or die $!;
 	unlike((run_on($spool, 'replay', '-n', '-a'))[1], qr/stolen/,

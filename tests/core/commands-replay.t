@@ -15,13 +15,6 @@ my @BODIES = map { event(id => "r$_", type => $_ % 2 ? 'message.created'
 my @WHEN = map { 1767225600 + 3600 * $_ } 1 .. 6;	# 2026-01-01, 01:00 to 06:00
 my @ALL = map { "r$_" } 1 .. 6;
 
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>', $path or die "$path: $!";
-	print {$fh} $bytes // '';
-	close $fh or die $!;
-	return;
-}
 sub empty_new {
 	my ($spool) = @_;
 	unlink map { "$spool/new/$_" } files($spool);
@@ -209,12 +202,12 @@ subtest 'what arrives while replay lists is not replayed' => sub {
 
 subtest 'an archived file that is no delivery fails and is named' => sub {
 	my $of = spool_of_six();
-	write_file("$of->{archived}/" . '0' x 64);
+	spew("$of->{archived}/" . '0' x 64);
 	my ($status, $out, $err) = replay($of, '0' x 64);
 	is($status, 1, 'not an event: exit status');
 	like($err, qr/failed 1/, 'not an event: it is counted as failed');
 	like($err, qr{/0{64}: not one JSON object$}m, 'not an event: the reason');
-	write_file("$dir/event", event());
+	spew("$dir/event", event());
 	symlink "$dir/event", "$of->{archived}/" . '1' x 64 or die $!;
 	is((replay($of, '-n', '1' x 64))[1], '', 'a symbolic link is not followed');
 	mkdir "$of->{archived}/" . '2' x 64 or die $!;
@@ -236,7 +229,7 @@ subtest 'each of more failing files than it may open is named' => sub {
 subtest 'other files in the archive do not disturb' => sub {
 	my $of = spool_of_six();
 	mkdir "$of->{spool}/archive/lost+found" or die $!;
-	write_file("$of->{archived}/notes");
+	spew("$of->{archived}/notes");
 	my ($status, $out, $err) = replay($of, '-a');
 	is($status, 0, 'exit status');
 	like($err, qr/^replayed 6$/m, 'all deliveries are replayed');
@@ -256,7 +249,7 @@ subtest 'a spool that cannot be used is named, and nothing is made in it' => sub
 	like((replay({ spool => $empty }, '-a'))[2],
 		qr/others may write to the spool directory$/m,
 		'others may write: the message, without an errno');
-	write_file("$of->{spool}/archive/2026-01-03");
+	spew("$of->{spool}/archive/2026-01-03");
 	like((replay($of, '-a'))[2],
 		qr{\Q$of->{spool}\E/archive/2026-01-03: Not a directory},
 		'a day that is a file: the message');
@@ -300,7 +293,7 @@ subtest 'on a terminal a bar shows the progress' => sub {
 	my ($day) = files($spool, 'archive');
 	for (1 .. 1050) {
 		my $body = event();
-		write_file("$spool/archive/$day/" . sha256_hex($body), $body);
+		spew("$spool/archive/$day/" . sha256_hex($body), $body);
 	}
 	my ($status, $seen) = on_terminal(\%in, 'replay', '-a');
 	is($status, 0, 'exit status');

@@ -21,9 +21,7 @@ my @receiver = $> == 0 ? ('-u', 'root') : ();
 sub put {
 	my ($path, $text, $mode) = @_;
 	unlink $path;
-	open my $file, '>:raw', $path or die "$path: $!";
-	print {$file} $text;
-	close $file or die $!;
+	spew($path, $text);
 	chmod $mode // 0640, $path or die $!;
 	return;
 }

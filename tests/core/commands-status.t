@@ -8,13 +8,6 @@ use JSON::PP ();
 use Hook;
 use Commands;
 
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>', $path or die "$path: $!";
-	print {$fh} $bytes // '';
-	close $fh or die $!;
-	return;
-}
 # Runs status of SPOOL; returns exit status, output and messages.
 sub status {
 	my ($spool, @flags) = @_;
@@ -44,7 +37,7 @@ sub mixed_spool {
 	deliver($spool, event(type => 'group.deleted'));
 	deliver($spool, event(type => 'some.thing.new'));
 	cgi(spool => $spool, body => '[]');
-	write_file("$spool/new/$_") for 'foreign', '.hidden';
+	spew("$spool/new/$_") for 'foreign', '.hidden';
 	rename_waiting($spool, '*.group.deleted.*', "$OLD.group.deleted.x.json");
 	my ($day) = files($spool, 'archive');
 	return ($spool, $day);
@@ -198,7 +191,7 @@ subtest 'metrics: each family has HELP, TYPE and samples in one block' => sub {
 subtest 'a foreign name reaches neither the terminal nor the metrics' => sub {
 	my $spool = new_spool();
 	deliver($spool, event());
-	write_file("$spool/new/$_") for "$OLD.a\e[31m\"b.x.json",
+	spew("$spool/new/$_") for "$OLD.a\e[31m\"b.x.json",
 		"$OLD." . 'a' x 200 . '.x.json', '20200102T03040x.000000Z.a.x.json',
 		'00010101T000000.000000Z.a.x.json';
 	for ('-j', '-p') {
@@ -237,7 +230,7 @@ subtest 'only deliveries are counted in the archive' => sub {
 	deliver($spool, event());
 	my $day = "$spool/archive/" . (files($spool, 'archive'))[0];
 	my $before = status_text($spool, '-j');
-	write_file("$day/README");
+	spew("$day/README");
 	utime 4102444800, 4102444800, "$day/README" or die $!;
 	mkdir "$day/sub" or die $!;
 	my $after = status_text($spool, '-j');
@@ -250,7 +243,7 @@ subtest 'what cannot be read is an error, never a count of zero' => sub {
 	deliver($spool, event());
 	my $day = "$spool/archive/" . (files($spool, 'archive'))[0];
 	rename $day, "$day-away" or die $!;
-	write_file($day);
+	spew($day);
 	like((status($spool))[2], qr/\Q$day\E: Not a directory$/m,
 		'a day that is a file');
 	unlink $day;

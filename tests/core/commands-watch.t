@@ -10,13 +10,6 @@ use Commands;
 
 my $probes = 0;
 
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>', $path or die "$path: $!";
-	print {$fh} $bytes // '';
-	close $fh or die $!;
-	return;
-}
 sub used_spool {
 	my $spool = new_spool();
 	deliver($spool, event());
@@ -28,7 +21,7 @@ sub used_spool {
 sub start_watch {
 	my ($spool, $program, $with, @args) = @_;
 	my @under = @{ $with->{under} // [] };
-	write_file("$dir/$_") for 'watched', 'err';	# not those of the last
+	spew("$dir/$_") for 'watched', 'err';	# not those of the last
 	my $pid = fork // die $!;
 	return $pid if $pid;
 	open STDOUT, '>', $with->{stdout} // "$dir/watched" or die $!;
@@ -88,7 +81,7 @@ for (['inotify', $PROGRAM], map { ['polling', $_] } grep { -x }
 			files($spool);
 		like(watched_line(qr/contact/),
 			qr/^$at contact\.updated +w +$length bytes\n\z/, 'the line');
-		write_file("$spool/new/foreign");
+		spew("$spool/new/foreign");
 		deliver($spool, event(type => 'group.updated'));
 		watched_line(qr/group/);
 		kill 'STOP', $pid;
@@ -111,7 +104,7 @@ for (['inotify', $PROGRAM], map { ['polling', $_] } grep { -x }
 			'w', 'it is JSON');
 		unlike(watched_line(qr/group/), qr/\r/, 'without a carriage return');
 		# A consumer that puts a delivery back gives it a new name, too.
-		write_file("$spool/back", event(type => 'conversation.created'));
+		spew("$spool/back", event(type => 'conversation.created'));
 		rename "$spool/back", "$spool/new/" . later_name('a.a') or die $!;
 		like(watched_line(qr/conversation/), qr/^\{/,
 			'also of a file that is moved into new/');
@@ -222,7 +215,7 @@ subtest '-o escapes what controls a terminal, only on a terminal' => sub {
 		$look->(0.1) =~ /probe/ }), 'it is ready');
 	deliver($spool, $body);
 	# Not JSON: a reader may have put it there.
-	write_file("$spool/new/.x", "a\x9b31m\e[2J\tb\xe2\x80");
+	spew("$spool/new/.x", "a\x9b31m\e[2J\tb\xe2\x80");
 	rename "$spool/new/.x", "$spool/new/" . later_name('a.b') or die $!;
 	ok(wait_for(sub { $look->(0.01) =~ /\ta?b/ }), 'all has come');
 	my $seen = $look->(0);

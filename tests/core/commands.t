@@ -9,13 +9,6 @@ use Commands;
 
 my @COMMANDS = qw(check sign verify status replay watch);
 
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>', $path or die "$path: $!";
-	print {$fh} $bytes;
-	close $fh or die $!;
-	return $path;
-}
 sub count_wide_lines { return scalar grep { length > 80 } split /\n/, $_[0] }
 
 subtest 'the usage message fits one screen and names each command' => sub {
@@ -95,7 +88,7 @@ subtest 'completion knows what the usage messages know' => sub {
 			for (['status', 'st'], ['-j -p -h', 'status', ''],
 				['', 'replay', '-d', '']) {
 				my ($want, @words) = @{$_};
-				write_file("$dir/complete", $text . <<'END');
+				spew("$dir/complete", $text . <<'END');
 COMP_WORDS=(protocol-hook "$@") COMP_CWORD=$#
 _protocol_hook x "${!#}" "${COMP_WORDS[$# - 1]}"
 echo "${COMPREPLY[*]}"
@@ -122,7 +115,7 @@ subtest 'sign prints the HMAC-SHA256 of the bytes with the current key' => sub {
 		is($status, 0, length($body) . ' bytes: exit status');
 		is($out, sign($body) . "\n", length($body) . ' bytes: signature');
 	}
-	my $event = write_file("$dir/event", $EXAMPLE);
+	my $event = spew("$dir/event", $EXAMPLE);
 	is((run({}, 'sign', $event))[1], sign($EXAMPLE) . "\n", 'sign FILE');
 	is((run({ PROTOCOL_HOOK_SECRET => 'the-new-one-0123456789',
 		PROTOCOL_HOOK_SECRET_PREVIOUS => $KEY }, 'sign', $event))[1],
@@ -130,7 +123,7 @@ subtest 'sign prints the HMAC-SHA256 of the bytes with the current key' => sub {
 };
 
 subtest 'verify accepts signatures of the current and the previous key' => sub {
-	my $event = write_file("$dir/event", $EXAMPLE);
+	my $event = spew("$dir/event", $EXAMPLE);
 	my $right = sign($EXAMPLE);
 	is((run({ PROTOCOL_HOOK_SECRET => 'the-new-one-0123456789',
 		PROTOCOL_HOOK_SECRET_PREVIOUS => $KEY }, 'verify', $right,
@@ -142,7 +135,7 @@ subtest 'verify accepts signatures of the current and the previous key' => sub {
 };
 
 subtest 'verify refuses any other signature with a message' => sub {
-	my $event = write_file("$dir/event", $EXAMPLE);
+	my $event = spew("$dir/event", $EXAMPLE);
 	my $right = sign($EXAMPLE);
 	for ([sign("$EXAMPLE "), 'of other bytes'],
 		[sign($EXAMPLE, 'other'), 'with another key'], ['', 'empty'],

@@ -29,16 +29,9 @@ sub mounted {
 		. "none $_[0] && exec \"\$@\"", 'sh']);
 }
 
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>', $path or die "$path: $!";
-	print {$fh} $bytes;
-	close $fh or die $!;
-	return;
-}
 sub key_file {
 	my $path = scratch() . '/key';
-	write_file($path, "$KEY\n");
+	spew($path, "$KEY\n");
 	return ($path, PROTOCOL_HOOK_SECRET => undef,
 		PROTOCOL_HOOK_SECRET_FILE => $path);
 }
@@ -129,7 +122,7 @@ subtest 'check: the clock, and a secret file that is missing' => sub {
 		PROTOCOL_HOOK_SECRET_FILE => "$spool-dir/key");
 	like($out, qr/^note +sandbox +Landlock refuses$/m,
 		'a missing directory of the secret file: the sandbox');
-	write_file("$dir/clock", pack 'q', 1700000000);
+	spew("$dir/clock", pack 'q', 1700000000);
 	check_prints('a clock that is behind',
 		'FAIL +clock +it says 2023-11-14T22:13:20Z, before 2025', %in,
 		shimmed("SHIM_CLOCK=$dir/clock"));
@@ -337,7 +330,7 @@ sub archive_more {
 	my ($of, $n) = @_;
 	for (1 .. $n) {
 		my $body = event();
-		write_file("$of->{archived}/" . sha256_hex($body), $body);
+		spew("$of->{archived}/" . sha256_hex($body), $body);
 	}
 	return;
 }
@@ -376,7 +369,7 @@ subtest 'replay: a file in new/ of a delivery\'s size that cannot be read' => su
 		['EIO', '/new/: Input/output error']) {
 		my ($errno, $how) = @{$_};
 		empty_new($of->{spool});
-		write_file("$of->{spool}/new/foreign", $of->{bodies}[0] =~ s/./x/gr);
+		spew("$of->{spool}/new/foreign", $of->{bodies}[0] =~ s/./x/gr);
 		my (undef, undef, $err) = run({ %{ $of->{env} },
 			fault("openat:error=$errno", '-P', "$of->{spool}/new") },
 			'replay', '-a');
@@ -449,7 +442,7 @@ subtest 'watch: more arrivals than the kernel queues' => sub {
 	ok(watch_prints($spool, qr/ bytes$/m), 'it watches');
 	kill 'STOP', $pid;
 	wait_for(sub { slurp("/proc/$pid/stat") =~ /\) T / });
-	write_file("$spool/new/$_", '') for 0 .. $most + 100;
+	spew("$spool/new/$_", '') for 0 .. $most + 100;
 	kill 'CONT', $pid;
 	ok(wait_for(sub { slurp("$dir/err") =~ /too many at once/ }),
 		'it says that it has missed some');

@@ -63,18 +63,11 @@ sub used_spool {
 	cgi(spool => $spool, body => event());
 	return $spool;
 }
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $fh, '>', $path or die "$path: $!";
-	print {$fh} $bytes;
-	close $fh or die $!;
-	return;
-}
 # Leaves BODY as a process does that was killed after it had linked it into new/.
 sub leave_linked {
 	my ($spool, $body) = @_;
 	my $path = "$spool/archive/" . staged($body);
-	write_file($path, $body);
+	spew($path, $body);
 	link $path, "$spool/new/20261124T000000.000000Z.a.b.json" or die $!;
 	return;
 }
@@ -323,7 +316,7 @@ subtest 'a file that a killed process left becomes one delivery' => sub {
 		if ($linked) {
 			leave_linked($spool, $body);
 		} else {
-			write_file("$spool/archive/" . staged($body), 'torn');
+			spew("$spool/archive/" . staged($body), 'torn');
 		}
 		my $name = $linked ? 'linked into new/' : 'not linked';
 		delivery_under_fault("$name, and the flush fails", 503,
@@ -422,7 +415,7 @@ subtest 'a body that another process stores across midnight is a duplicate' => s
 	set_clock($MIDNIGHT + 1);
 	my $path = "$spool/archive/" . day($MIDNIGHT + 1);
 	mkdir $path or die $!;
-	write_file("$path/" . sha256_hex($body), '');
+	spew("$path/" . sha256_hex($body), '');
 	close $lock;
 	is((fcgi_recv($socket) // {})->{json}{status}, 'duplicate',
 		'the new day is searched, too');

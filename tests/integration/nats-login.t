@@ -39,7 +39,7 @@ END {
 sub serve {
 	my ($name, $lines) = @_;
 	my $port = free_port();
-	my $server = { conf => write_file("$dir/$name.conf", "listen: "
+	my $server = { conf => spew("$dir/$name.conf", "listen: "
 		. "127.0.0.1:$port\nlog_file: $dir/$name.log\n$lines") };
 	server_start($server);
 	wait_for(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1',
@@ -51,7 +51,7 @@ sub serve {
 sub says {
 	my ($what, $spool, %env) = @_;
 	my $log = scratch() . '/log';
-	write_file($log, '');
+	spew($log, '');
 	my $pid = fork // die $!;
 	if (!$pid) {
 		open STDIN, '<', '/dev/null' or die $!;
@@ -151,9 +151,9 @@ my $user = token($key{account}, $key{user}, 'u', type => 'user',
 	. "resolver_preload: { $key{account}{public}: $account }\n");
 %env = (NATS_URL => "nats://$at");
 let_in('credentials', $spool, %env,
-	NATS_CREDS => write_file("$dir/creds", creds($user, $key{user})));
+	NATS_CREDS => spew("$dir/creds", creds($user, $key{user})));
 kept_out('credentials with another key', $spool, %env, NATS_CREDS =>
-	write_file("$dir/bad", creds($user, nkey(scratch(), 'user'))));
+	spew("$dir/bad", creds($user, nkey(scratch(), 'user'))));
 kept_out('no credentials', $spool, %env);
 server_kill($server, 'KILL');
 

@@ -94,13 +94,6 @@ reap($worker);
 
 # How other programs put a new key in place.  If the sandbox allows to read it,
 # SIGHUP does; otherwise the log says that a restart helps.
-sub write_file {
-	my ($path, $text) = @_;
-	open my $out, '>', $path or die "$path: $!";
-	print {$out} $text;
-	close $out or die $!;
-	return;
-}
 
 # Makes or replaces the symbolic link PATH, in one step.
 sub link_to {
@@ -118,31 +111,31 @@ my %layouts = (
 	'a Kubernetes volume' => [1, 'key', sub {
 		my ($at, $key, $n) = @_;
 		make_dirs("$at/..$n");
-		write_file("$at/..$n/key", "$key\n");
+		spew("$at/..$n/key", "$key\n");
 		link_to("..$n", "$at/..data");
 		link_to('..data/key', "$at/key") if $n == 1;
 		system 'rm', '-r', "$at/..1" if $n == 2 }],
 	'a link to another file of the directory' => [1, 'key', sub {
 		my ($at, $key, $n) = @_;
-		write_file("$at/key$n", "$key\n");
+		spew("$at/key$n", "$key\n");
 		link_to("key$n", "$at/key") }],
 	'generations, as of agenix and sops-nix' => [0, 'secrets/key', sub {
 		my ($at, $key, $n) = @_;
 		make_dirs("$at/secrets.d") if $n == 1;
 		make_dirs("$at/secrets.d/$n");
-		write_file("$at/secrets.d/$n/key", "$key\n");
+		spew("$at/secrets.d/$n/key", "$key\n");
 		link_to("$at/secrets.d/$n", "$at/secrets");
 		system 'rm', '-r', "$at/secrets.d/1" if $n == 2 }],
 	'a link into generations' => [0, 'etc/key', sub {
 		my ($at, $key, $n) = @_;
 		make_dirs("$at/etc", "$at/secrets.d") if $n == 1;
 		make_dirs("$at/secrets.d/$n");
-		write_file("$at/secrets.d/$n/key", "$key\n");
+		spew("$at/secrets.d/$n/key", "$key\n");
 		link_to("$at/secrets.d/$n/key", "$at/etc/key") }],
 	'a directory that is replaced' => [0, 'keys/key', sub {
 		my ($at, $key, $n) = @_;
 		make_dirs("$at/keys.new");
-		write_file("$at/keys.new/key", "$key\n");
+		spew("$at/keys.new/key", "$key\n");
 		rename "$at/keys", "$at/keys.old" or die $! if $n == 2;
 		rename "$at/keys.new", "$at/keys" or die $! }],
 );
@@ -187,7 +180,7 @@ SKIP: {
 	my @other = $> == 0 ? as_other() : ('env');
 	skip 'nobody else can run it', 2 if !@other;
 	my $at = scratch();
-	write_file("$at/key", "$old\n");
+	spew("$at/key", "$old\n");
 	$spool = new_spool();
 	chown 54321, 54321, $at, "$at/key", $spool if $> == 0;
 	chmod 0755, $at, $spool =~ s{/spool$}{}r;

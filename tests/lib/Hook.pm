@@ -53,12 +53,13 @@ sub slurp {
 	return $bytes;
 }
 
+# Writes a file with BYTES, or an empty one; returns its path.
 sub spew {
 	my ($path, $bytes) = @_;
 	open my $file, '>:raw', $path or die "$path: $!";
-	print {$file} $bytes;
-	close $file or die $!;
-	return;
+	print {$file} $bytes // '';
+	close $file or die "$path: $!";
+	return $path;
 }
 
 # The signature of BODY, in hex, with KEY or the one that the program gets.

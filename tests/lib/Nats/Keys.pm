@@ -4,25 +4,17 @@ package Nats::Keys;
 use strict;
 use warnings;
 use Exporter qw(import);
-use Hook qw(slurp);
+use Hook qw(slurp spew);
 use JSON::PP ();
 use MIME::Base64 qw(encode_base64url);
 
-our @EXPORT = qw(write_file nkey token creds authority certificate);
+our @EXPORT = qw(nkey token creds authority certificate);
 
 # The kinds' first bytes: what makes a key begin with O, A, U or S.
 my %KIND = (operator => 14 << 3, account => 0, user => 20 << 3);
 use constant SEED => 18 << 3;
 # Before the 32 bytes of a private key, RFC 8410.
 use constant PKCS8 => pack 'H*', '302e020100300506032b657004220420';
-
-sub write_file {
-	my ($path, $bytes) = @_;
-	open my $file, '>:raw', $path or die "$path: $!";
-	print {$file} $bytes;
-	close $file or die "$path: $!";
-	return $path;
-}
 
 sub openssl {
 	my @command = @_;
@@ -69,7 +61,7 @@ sub token {
 		{ jti => 'x', iat => time, iss => $by->{public},
 			sub => $of->{public}, name => $name,
 			nats => { version => 2, %claims } };
-	write_file("$by->{pem}.text", $text);
+	spew("$by->{pem}.text", $text);
 	openssl('pkeyutl', '-sign', '-rawin', '-inkey', $by->{pem}, '-in',
 		"$by->{pem}.text", '-out', "$by->{pem}.signature");
 	return "$text." . encode_base64url(slurp("$by->{pem}.signature"));
@@ -98,7 +90,7 @@ sub certificate {
 	openssl(qw(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes),
 		'-subj', "/CN=$name", '-keyout', "$dir/$name.key", '-out',
 		"$dir/$name.csr");
-	write_file("$dir/$name.ext", "subjectAltName=DNS:localhost\n");
+	spew("$dir/$name.ext", "subjectAltName=DNS:localhost\n");
 	openssl(qw(x509 -req -days 2 -CAcreateserial), '-in', "$dir/$name.csr",
 		'-CA', "$dir/$authority.pem", '-CAkey', "$dir/$authority.key",
 		'-extfile', "$dir/$name.ext", '-out', "$dir/$name.pem");
