@@ -41,9 +41,9 @@ enum progress { REQUEST_PARTIAL, REQUEST_WHOLE, REQUEST_GONE };
 /* Reads what has come. */
 enum progress connection_read(struct connection *);
 /*
- * In connections.c: if a call has failed for want of descriptors, closes the
- * connection, other than EXCEPT, that has waited longest.  Returns whether the
- * call can be made again.
+ * In connections.c: if a call has failed because no descriptor was left, closes
+ * the connection, other than EXCEPT, that has waited longest.  Returns whether
+ * the call can be made again.
  */
 bool connections_reclaim(struct connections *, const struct connection *except);
 

@@ -186,10 +186,6 @@ find_slot(struct connections *cs)
 	return c;
 }
 
-/*
- * If a call has failed for want of descriptors, closes the connection that has
- * waited longest.  Returns whether the call can be made again.
- */
 bool
 connections_reclaim(struct connections *cs, const struct connection *except)
 {

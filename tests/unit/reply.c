@@ -126,7 +126,7 @@ long_values_are_cut_between_characters(void **state)
 	n = strlen(line);
 	/* Not within an escape. */
 	assert_string_equal("\\u001b\"\n", line + n - 8);
-	/* Of every length around what there is room for. */
+	/* Lines of every length near the space that is left. */
 	for (n = LOG_LINE_SIZE - 128; n < LOG_LINE_SIZE + 8; n++) {
 		memset(text, 'a', n);
 		text[n] = '\0';
